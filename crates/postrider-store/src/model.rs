@@ -1,0 +1,310 @@
+//! What goes into the store and what comes out of it.
+
+use std::{path::PathBuf, time::Duration};
+
+use bytes::Bytes;
+use postrider_core::{
+    event::{EventType, Identity},
+    fingerprint::Fingerprint,
+    ids::{EndpointKey, MailboxKey, Uid, UidValidity, WatchKey},
+    time::Wall,
+    watch::{Entry, ItemKey},
+};
+use uuid::Uuid;
+
+/// How to open a store.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub path: PathBuf,
+    /// Where large and quarantined messages lie; beside the database by default.
+    pub spool: PathBuf,
+    pub allow_network_filesystem: bool,
+    /// Bytes kept aside so that settling, pruning and discarding go on when the disk is full.
+    pub reserve_bytes: u64,
+    /// A bound for database and spool together; at its end reading stops (`StoreError::Full`).
+    pub budget_bytes: Option<u64>,
+    /// Longest delay that a due time may lie ahead; what is further away is due now.
+    pub due_ahead_max: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("{path} is in use by another postrider")]
+    Locked { path: PathBuf },
+    #[error(
+        "{path} lies on {filesystem}, a network file system: SQLite's locks cannot be trusted there"
+    )]
+    NetworkFilesystem { path: PathBuf, filesystem: String },
+    #[error(
+        "{path} was written by a newer postrider; the oldest version that can read it is {min_reader}"
+    )]
+    TooNew { path: PathBuf, min_reader: String },
+    #[error("{path} is damaged: {detail}")]
+    Damaged { path: PathBuf, detail: String },
+    #[error("{path} cannot be written: {detail}")]
+    ReadOnly { path: PathBuf, detail: String },
+    #[error("the disk that holds {path} is full")]
+    Full { path: PathBuf },
+    #[error("{path}: {detail}")]
+    Other { path: PathBuf, detail: String },
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing was stored; try again when there is room.
+    #[error("no room: {0}")]
+    Full(String),
+    /// SQLITE_IOERR, CORRUPT, NOTADB: the process has to end and start anew.
+    #[error("the database file failed: {0}")]
+    Fatal(String),
+    /// A reader took too long, or the writer is gone because the store is closing.
+    #[error("the store is busy: {0}")]
+    Busy(String),
+    #[error("store: {0}")]
+    Other(String),
+}
+
+/// The account that stands behind a mailbox key. Another one holds the mailbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub server: String,
+    pub username: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FoundBy {
+    /// An announcement in IDLE.
+    Idle,
+    /// The survey at the end of a cycle, without an announcement before.
+    Cycle,
+    /// The survey after opening a session.
+    Start,
+    /// Read again by order of an operator.
+    Order,
+    Audit,
+}
+
+/// One watch's transaction. Grouped with others', it is durable when the call returns.
+#[derive(Debug)]
+pub struct Commit {
+    pub watch: WatchKey,
+    pub entry: Entry,
+    pub found_by: FoundBy,
+    pub now: Wall,
+    /// Facts of each item in `entry.outcomes` that has any.
+    pub facts: Vec<LedgerFacts>,
+    /// One for each `Outcome::Event`, and system events that this commit gives rise to.
+    pub events: Vec<NewEvent>,
+    /// Raw bytes of what is quarantined, where there are any.
+    pub quarantined: Vec<(ItemKey, SpoolKey)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct LedgerFacts {
+    pub key: ItemKey,
+    pub fingerprint: Fingerprint,
+    pub internal_date: Option<Wall>,
+}
+
+#[derive(Clone, Debug)]
+pub enum EventIdentity {
+    Message(Box<Identity>),
+    System { id: Uuid },
+}
+
+/// An event to store, with the endpoints it is owed to.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    pub identity: EventIdentity,
+    pub event_type: EventType,
+    /// `None` for events that concern no mailbox.
+    pub mailbox: Option<MailboxKey>,
+    /// CloudEvents `subject`: `INBOX/1714060800/4711`, or the scope of a system event.
+    pub subject: String,
+    pub time: Wall,
+    pub message_id: Option<String>,
+    /// The JSON object of `data`, complete but for `delivery`.
+    pub data: Bytes,
+    pub spool: Option<SpoolKey>,
+    pub deliveries: Vec<NewDelivery>,
+}
+
+#[derive(Clone, Debug)]
+pub struct NewDelivery {
+    pub endpoint: EndpointKey,
+    /// A slot is reserved: the delivery is stored as leased to this process and handed back.
+    pub leased: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Receipt {
+    /// The leased deliveries, ready to be sent.
+    pub claimed: Vec<Claimed>,
+    /// Events whose id was there already with the same fingerprint: nothing was stored for them.
+    pub repeated: u32,
+    /// Events stored as a next generation.
+    pub generations: u32,
+    /// How long the durable part of the transaction took.
+    pub commit: Duration,
+}
+
+/// A delivery that this process may now attempt.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    pub delivery: i64,
+    pub endpoint: EndpointKey,
+    /// Gapless per endpoint, from 1.
+    pub sequence: i64,
+    /// Attempts made before this one.
+    pub attempts: u32,
+    pub first_attempt_at: Option<Wall>,
+    /// How often in a row the event itself was refused (400 and the like), and since when.
+    pub refusals: u32,
+    pub refused_since: Option<Wall>,
+    /// Time that counts against the event: only while the endpoint accepted others.
+    pub own_time: Duration,
+    /// A mark of a replay, as it goes into `data.delivery.replay` (JSON).
+    pub replay: Option<String>,
+    pub event: EventRow,
+}
+
+#[derive(Clone, Debug)]
+pub struct EventRow {
+    pub id: Uuid,
+    pub event_type: EventType,
+    pub mailbox: Option<MailboxKey>,
+    pub subject: String,
+    pub time: Wall,
+    pub stored_at: Wall,
+    pub data: Bytes,
+}
+
+/// What became of an attempt.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    pub delivery: i64,
+    pub at: Wall,
+    pub outcome: Settled,
+    /// HTTP status, where there was one.
+    pub status: Option<u16>,
+    /// What happened, in plain words, with the redacted start of the answer; at most 512 bytes.
+    pub note: String,
+    pub took: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    Delivered,
+    /// Due again; the counters as they are now.
+    Retry {
+        due: Wall,
+        refusals: u32,
+        refused_since: Option<Wall>,
+        own_time: Duration,
+    },
+    /// Given back without an attempt counted (shutdown, breaker opened before the send).
+    Returned {
+        due: Wall,
+    },
+    Dead {
+        reason: String,
+    },
+}
+
+/// The name of a file in the spool.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SpoolKey(pub String);
+
+/// The account of a mailbox: both sums of the promise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    pub uids: u64,
+    pub event: u64,
+    pub known: u64,
+    pub skipped: u64,
+    pub quarantined: u64,
+    pub vanished: u64,
+    pub deliveries: u64,
+    pub pending: u64,
+    pub delivered: u64,
+    pub dead: u64,
+    pub discarded: u64,
+}
+
+impl Sums {
+    /// Messages that the first sum misses; 0, or a page.
+    pub fn unaccounted_messages(&self) -> i64 {
+        self.uids as i64
+            - (self.event + self.known + self.skipped + self.quarantined + self.vanished) as i64
+    }
+    pub fn unaccounted_deliveries(&self) -> i64 {
+        self.deliveries as i64 - (self.pending + self.delivered + self.dead + self.discarded) as i64
+    }
+}
+
+/// Where a watch stands, as the store knows it.
+#[derive(Clone, Debug)]
+pub struct WatchRow {
+    pub watch: WatchKey,
+    pub uid_validity: Option<UidValidity>,
+    pub last: Option<Uid>,
+    pub gaps: u32,
+    pub hold: Option<postrider_core::watch::Hold>,
+    pub last_proven: Option<Wall>,
+}
+
+/// What a search over the events asks for.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    pub mailbox: Option<MailboxKey>,
+    pub endpoint: Option<EndpointKey>,
+    /// pending, delivered, dead, discarded
+    pub state: Option<String>,
+    pub event_type: Option<EventType>,
+    pub message_id: Option<String>,
+    pub since: Option<Wall>,
+    pub limit: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct DeliveryRow {
+    pub delivery: i64,
+    pub endpoint: EndpointKey,
+    pub sequence: i64,
+    pub state: String,
+    pub attempts: u32,
+    pub due: Option<Wall>,
+    pub delivered_at: Option<Wall>,
+    pub dead_reason: Option<String>,
+    pub last_status: Option<u16>,
+    pub last_note: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct EventDetail {
+    pub event: EventRow,
+    pub message_id: Option<String>,
+    pub deliveries: Vec<DeliveryRow>,
+}
+
+/// Which dead or delivered deliveries are to be sent again.
+#[derive(Clone, Debug)]
+pub enum ReplaySelector {
+    Event(Uuid),
+    /// All dead ones of an endpoint (or of all), since a time.
+    Dead {
+        endpoint: Option<EndpointKey>,
+        since: Option<Wall>,
+    },
+}
+
+/// Deliveries of an endpoint by state, and the oldest that waits.
+#[derive(Clone, Debug)]
+pub struct OutboxRow {
+    pub endpoint: EndpointKey,
+    pub pending: u64,
+    pub delivered: u64,
+    pub dead: u64,
+    pub discarded: u64,
+    pub oldest_pending: Option<Wall>,
+}

@@ -1,0 +1,203 @@
+//! The configuration after inheritance and defaults: what the daemon works with. Every piece is
+//! behind an `Arc` and comparable, so that a reload changes only what differs.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use postrider_core::{
+    event::EventType,
+    ids::{CredentialKey, EndpointKey, FolderName, MailboxKey},
+    watch::Policy,
+};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Part of event ids and of `source`.
+    pub instance: Arc<str>,
+    pub store: StoreConfig,
+    pub http: HttpConfig,
+    pub admin: AdminConfig,
+    pub log: LogConfig,
+    pub limits: Limits,
+    pub network: Network,
+    pub credentials: BTreeMap<CredentialKey, Arc<Credential>>,
+    pub endpoints: BTreeMap<EndpointKey, Arc<Endpoint>>,
+    pub mailboxes: BTreeMap<MailboxKey, Arc<Mailbox>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoreConfig {
+    pub path: PathBuf,
+    pub spool: PathBuf,
+    pub allow_network_filesystem: bool,
+    pub reserve_bytes: u64,
+    pub budget_bytes: Option<u64>,
+    /// Delivered events are pruned after this time; ledger rows stay.
+    pub keep_delivered: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpConfig {
+    /// `None` (`listen = "off"`): no listener.
+    pub listen: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdminConfig {
+    pub socket: PathBuf,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogConfig {
+    pub format: LogFormat,
+    /// A tracing filter, such as `info` or `postrider=debug`.
+    pub level: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// JSON where standard output is no terminal, else human.
+    Auto,
+    Json,
+    Human,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// One budget for everything that is being read and parsed.
+    pub memory_bytes: u64,
+    /// A message above this is streamed to the spool, not held in memory.
+    pub inline_bytes: u64,
+    /// A message above this is parsed only in part (`parse.status = "partial"`).
+    pub parse_bytes: u64,
+    /// The largest event body.
+    pub event_bytes: u64,
+    /// Logins per second and server host, and how many at once at the start.
+    pub logins_per_second: u32,
+    pub login_burst: u32,
+    /// Connections that one mailbox may hold.
+    pub connections_per_mailbox: u32,
+    /// How long a drain may take on SIGTERM.
+    pub grace: Duration,
+    /// A mailbox whose life is not proven for this long is reconnected and reported as stalled.
+    pub stalled_after: Duration,
+    /// How often the audit looks at the server, and how far back.
+    pub audit_every: Duration,
+    pub audit_days: u32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    pub proxy: Proxy,
+}
+
+/// How to reach the outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proxy {
+    None,
+    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`.
+    Env,
+    /// `http://…` (CONNECT) or `socks5h://…`.
+    Url(url::Url),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Credential {
+    pub key: CredentialKey,
+    pub kind: CredentialKind,
+    pub proxy: Proxy,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum CredentialKind {
+    /// Microsoft Entra client credentials with a secret.
+    Microsoft {
+        tenant: String,
+        client_id: String,
+        /// Newest first.
+        client_secret: Vec<SecretRef>,
+        authority: url::Url,
+        scope: String,
+    },
+    Password {
+        password: Vec<SecretRef>,
+    },
+}
+
+/// Where a secret lies. The secret itself is never part of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretRef {
+    File(PathBuf),
+    Env(String),
+    /// A systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Endpoint {
+    pub key: EndpointKey,
+    pub url: url::Url,
+    /// Newest first; the body is signed with all of them.
+    pub secret: Vec<SecretRef>,
+    pub types: Vec<EventType>,
+    pub max_in_flight: u32,
+    pub timeout: Duration,
+    pub give_up_after: Duration,
+    pub ca_file: Option<PathBuf>,
+    pub proxy: Proxy,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mailbox {
+    pub key: MailboxKey,
+    pub address: String,
+    pub username: String,
+    pub server: Arc<Server>,
+    pub credential: CredentialKey,
+    pub folders: Vec<FolderName>,
+    pub endpoints: Vec<EndpointKey>,
+    pub labels: BTreeMap<String, String>,
+    pub policy: Arc<Policy>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    pub host: String,
+    pub port: u16,
+    pub tls: TlsMode,
+    pub ca_file: Option<PathBuf>,
+    pub proxy: Proxy,
+    pub idle: IdleMode,
+    /// How to log in with a token.
+    pub oauth: OAuthMechanism,
+    /// Large messages may be read in parts: the server's bytes are the same at every read.
+    pub stable_bytes: StableBytes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    Implicit,
+    StartTls,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdleMode {
+    /// IDLE where the server offers it, else polling.
+    Auto,
+    /// Polling: the server's IDLE is not to be trusted.
+    Poll,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OAuthMechanism {
+    /// OAUTHBEARER where only that is offered, else XOAUTH2.
+    Auto,
+    XOAuth2,
+    OAuthBearer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StableBytes {
+    Yes,
+    No,
+}
