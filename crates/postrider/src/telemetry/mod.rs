@@ -6,6 +6,7 @@ use prometheus::Registry;
 pub mod delivery;
 pub mod mail;
 pub mod process;
+pub mod quiet;
 pub mod tokens;
 
 /// The handle that every part of the daemon tells its happenings to.
