@@ -141,24 +141,32 @@ pub struct Endpoint {
     pub types: Vec<EventType>,
     pub max_in_flight: u32,
     pub timeout: Duration,
+    /// How long an event that fails for its own sake is tried.
     pub give_up_after: Duration,
+    /// Plain http to a host that is not loopback was asked for in so many words.
+    pub allow_plaintext: bool,
     pub ca_file: Option<PathBuf>,
     pub proxy: Proxy,
 }
 
+/// What mailboxes of one group have in common (server, folders, endpoints, labels, policy) is one
+/// allocation for all of them: ten thousand mailboxes must not cost ten thousand lists.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mailbox {
     pub key: MailboxKey,
-    pub address: String,
-    pub username: String,
+    pub address: Arc<str>,
+    /// The same text as `address` unless the configuration says otherwise.
+    pub username: Arc<str>,
     pub server: Arc<Server>,
     pub credential: CredentialKey,
-    pub folders: Vec<FolderName>,
-    pub endpoints: Vec<EndpointKey>,
-    pub labels: BTreeMap<String, String>,
+    /// In the order of the configuration, without repeats, never empty.
+    pub folders: Arc<[FolderName]>,
+    pub endpoints: Arc<[EndpointKey]>,
+    pub labels: Arc<BTreeMap<String, String>>,
     pub policy: Arc<Policy>,
 }
 
+/// How to reach an IMAP server. There is one connection per watched folder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     pub host: String,
