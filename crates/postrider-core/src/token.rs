@@ -9,6 +9,9 @@ use std::{collections::BTreeSet, time::Duration};
 use crate::{backoff::Chance, ids::MailboxKey, time::Monotonic};
 
 mod policy;
+
+#[cfg(test)]
+mod history;
 #[cfg(test)]
 mod tests;
 
