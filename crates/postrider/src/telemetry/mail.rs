@@ -326,6 +326,10 @@ impl Mail {
         tracing::info!(mailbox = %watch.mailbox, folder = %watch.folder, uid, "message read after earlier failures");
     }
 
+    pub fn next_generation(&self, watch: &WatchKey, events: u32) {
+        tracing::error!(mailbox = %watch.mailbox, folder = %watch.folder, events, "an event id was taken by another message; stored under its next generation. hint: please report this, it should not happen");
+    }
+
     pub fn audit_done(&self, watch: &WatchKey, looked_at: usize, missing: usize) {
         if missing == 0 {
             tracing::debug!(mailbox = %watch.mailbox, folder = %watch.folder, looked_at, "audit: all in the ledger");

@@ -66,11 +66,12 @@ impl Process {
         }
     }
 
-    pub fn committed(&self, took: Duration, events: &[EventType]) {
+    pub fn committed(&self, took: Duration) {
         self.commit.observe(took.as_secs_f64());
-        for kind in events {
-            self.events_created.with_label_values(&[kind.as_str()]).inc();
-        }
+    }
+
+    pub fn event_created(&self, kind: EventType) {
+        self.events_created.with_label_values(&[kind.as_str()]).inc();
     }
 
     pub fn store_failed(&self, doing: &'static str, error: &StoreError) {
