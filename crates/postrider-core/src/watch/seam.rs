@@ -41,11 +41,11 @@ pub struct Stored {
     /// `None`: first sight, or state that was lost (then `state_lost`).
     pub cursor: Option<Cursor>,
     pub hold: Option<Hold>,
-    /// When the folder was first seen (its first commit).
+    /// When the folder was first seen: the time of the last commit with a `Notice::FirstSight`.
     pub first_sight: Option<Wall>,
     /// When a survey last came back empty, or all of it was committed.
     pub last_proven: Option<Wall>,
-    /// UIDs that were being read when a connection or the process ended, with their count.
+    /// UIDs whose last outcome in the cursor's epoch is `Suspect`, with its count.
     pub suspects: Vec<(Uid, u8)>,
     /// The account (server, user name) stored under this key is not the configured one, and no
     /// operator has adopted it yet.
@@ -78,7 +78,10 @@ pub struct Survey {
     pub uids: Vec<Uid>,
 }
 
-/// Which of the asked fingerprints the ledger holds, and how often (each ledger entry may match once).
+/// Which of the asked fingerprints the ledger of this folder holds from before the present epoch,
+/// and how often each may still match: the rows of other epochs whose outcome is not `Known`, less
+/// the `Known` rows of the present epoch. So each ledger entry matches at most once in an epoch,
+/// also when a process died half-way. Fingerprints without a match may be left out.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Known {
     pub matches: Vec<(Fingerprint, u32)>,
@@ -202,7 +205,8 @@ pub enum Effect {
     Survey {
         after: Cursor,
     },
-    /// Ask the ledger of this mailbox for these fingerprints.
+    /// Ask the ledger of this folder for these fingerprints; see [`Known`]. At most
+    /// `Policy::batch_max` of them, repeats possible.
     Recall(Vec<Fingerprint>),
     Read {
         items: Vec<ItemKey>,
@@ -244,7 +248,9 @@ pub enum Part {
     Whole,
 }
 
-/// What one transaction stores for a watch.
+/// What one transaction stores for a watch. Its outcomes are rows of `cursor.epoch`; `Suspect` is
+/// replaced by whatever comes later for its UID, anything else is final. With a new epoch the
+/// suspects of the one before are forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub outcomes: Vec<(ItemKey, Outcome)>,
@@ -314,6 +320,29 @@ pub enum HoldReason {
     AccountChanged,
 }
 
+impl HoldReason {
+    pub const ALL: &'static [Self] = &[
+        Self::UidValidityChanged,
+        Self::UidsWentBack,
+        Self::StateLost,
+        Self::AccountChanged,
+    ];
+
+    /// As it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UidValidityChanged => "uidvalidity_changed",
+            Self::UidsWentBack => "uids_went_back",
+            Self::StateLost => "state_lost",
+            Self::AccountChanged => "account_changed",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|why| why.as_str() == text)
+    }
+}
+
 /// Something worth a log line, a counter and, where the catalogue says so, a system event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -324,6 +353,10 @@ pub enum Notice {
     Released(Release),
     Quarantined { uid: Uid, why: Why },
     GapClosed { uid: Uid },
+    /// The mailbox is known to the store, its cursor is not there any more.
+    StateLost,
+    /// As many gaps are open as there may be: what comes after them is not read until one closes.
+    GapsFull { gaps: u32 },
 }
 
 /// A watch's settings.
