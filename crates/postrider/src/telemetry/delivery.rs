@@ -1,11 +1,11 @@
 //! Happenings of the delivery part.
 
-use prometheus::Registry;
+use super::catalogue::Catalogue;
 
 pub struct Delivery {}
 
 impl Delivery {
-    pub(super) fn new(_registry: &Registry) -> prometheus::Result<Self> {
+    pub(super) fn new(_catalogue: &Catalogue) -> prometheus::Result<Self> {
         Ok(Self {})
     }
 }

@@ -7,11 +7,9 @@ use postrider_core::{
     watch::{Hold, HoldReason, Outcome, PauseReason, Release, Why},
 };
 use postrider_store::FoundBy;
-use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::quiet::Quiet;
+use super::{catalogue::Catalogue, quiet::Quiet};
 use crate::clock;
 
 pub struct Mail {
@@ -132,70 +130,39 @@ fn found_by(by: FoundBy) -> &'static str {
     }
 }
 
-pub(super) fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-    let metric = IntCounter::new(name, help)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-pub(super) fn counters(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> prometheus::Result<IntCounterVec> {
-    let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-pub(super) fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-    let metric = IntGauge::new(name, help)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-pub(super) fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
-    let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-pub(super) fn histogram(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    buckets: &[f64],
-) -> prometheus::Result<Histogram> {
-    let metric = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
 impl Mail {
-    pub(super) fn new(r: &Registry) -> prometheus::Result<Self> {
-        let command_buckets = vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0];
-        let commands = HistogramVec::new(
-            HistogramOpts::new("imap_command_duration_seconds", "Duration of an IMAP operation, by operation.")
-                .buckets(command_buckets),
+    pub(super) fn new(c: &Catalogue) -> prometheus::Result<Self> {
+        let commands = c.histograms(
+            "imap_command_duration_seconds",
+            "Duration of an IMAP operation, by operation.",
             &["command"],
+            &[0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0],
         )?;
-        r.register(Box::new(commands.clone()))?;
-        let mailboxes = gauges(r, "mailboxes", "Mailboxes of this process, by the state of their worst folder.", &["state"])?;
-        let connections = gauges(r, "imap_connections", "Open IMAP connections, by mode.", &["mode"])?;
+        let mailboxes = c.gauges(
+            "mailboxes",
+            "Mailboxes of this process, by the state of their worst folder.",
+            &["state"],
+        )?;
+        let connections = c.gauges(
+            "imap_connections",
+            "Open IMAP connections, by mode.",
+            &["mode"],
+        )?;
         for state in State::ALL {
             mailboxes.with_label_values(&[state.as_str()]).set(0);
         }
         for mode in ["idle", "polling", "busy"] {
             connections.with_label_values(&[mode]).set(0);
         }
-        let found = counters(r, "messages_found_total", "Messages seen for the first time, by outcome.", &["outcome"])?;
+        let found = c.counters(
+            "messages_found_total",
+            "Messages seen for the first time, by outcome.",
+            &["outcome"],
+        )?;
         for name in ["event", "known", "skipped", "quarantined", "vanished"] {
             found.with_label_values(&[name]);
         }
-        let read = counters(
-            r,
-            "messages_found_by_total",
+        let read = c.counters("messages_found_by_total",
             "Messages entered into the ledger, by what made postrider look; audit above 0 means that mail was missed at first.",
             &["found_by"],
         )?;
@@ -204,37 +171,46 @@ impl Mail {
         }
         Ok(Self {
             quiet: Quiet::default(),
-            mailboxes_configured: gauge(r, "mailboxes_configured", "Mailboxes in the configuration.")?,
+            mailboxes_configured: c.gauge("mailboxes_configured", "Mailboxes in the configuration.")?,
             mailboxes,
-            mailboxes_stale: gauge(r, "mailboxes_stale", "Mailboxes whose last completed sync is older than limits.stalled_after, those on hold or paused left out.")?,
-            oldest_sync: gauge(r, "mailbox_oldest_sync_timestamp_seconds", "Unix time of the least recent completed sync among the mailboxes of this process; 0 while one never synced.")?,
-            unaccounted_messages: gauge(r, "unaccounted_messages", "Messages taken that have no outcome in the ledger; anything but 0 means that something was lost.")?,
-            held_messages: gauge(r, "held_messages", "Messages that holds keep back until an operator releases them.")?,
-            sync_lag: histogram(r, "mailbox_sync_lag_seconds", "Time since the sync before, observed at each completed sync.", &[1.0, 10.0, 60.0, 180.0, 300.0, 600.0, 1800.0, 7200.0])?,
+            mailboxes_stale: c.gauge("mailboxes_stale", "Mailboxes whose last completed sync is older than limits.stalled_after, those on hold or paused left out.")?,
+            oldest_sync: c.gauge("mailbox_oldest_sync_timestamp_seconds", "Unix time of the least recent completed sync among the mailboxes of this process; 0 while one never synced.")?,
+            unaccounted_messages: c.gauge("unaccounted_messages", "Messages taken that have no outcome in the ledger; anything but 0 means that something was lost.")?,
+            held_messages: c.gauge("held_messages", "Messages that holds keep back until an operator releases them.")?,
+            sync_lag: c.histogram("mailbox_sync_lag_seconds", "Time since the sync before, observed at each completed sync.", &[1.0, 10.0, 60.0, 180.0, 300.0, 600.0, 1800.0, 7200.0])?,
             connections,
-            connects: counters(r, "imap_connects_total", "IMAP connects, by outcome.", &["outcome"])?,
+            connects: c.counters("imap_connects_total", "IMAP connects, by outcome.", &["outcome"])?,
             commands,
-            received: counter(r, "imap_received_bytes_total", "Bytes read from IMAP servers.")?,
-            skipped_responses: counter(r, "imap_skipped_responses_total", "Untagged responses that could not be parsed and were skipped.")?,
-            wakeups: counters(r, "imap_wakeups_total", "What ended a wait.", &["source"])?,
-            uidvalidity_changes: counter(r, "imap_uidvalidity_changes_total", "UIDVALIDITY changes seen.")?,
+            received: c.counter("imap_received_bytes_total", "Bytes read from IMAP servers.")?,
+            skipped_responses: c.counter("imap_skipped_responses_total", "Untagged responses that could not be parsed and were skipped.")?,
+            wakeups: c.counters("imap_wakeups_total", "What ended a wait.", &["source"])?,
+            uidvalidity_changes: c.counter("imap_uidvalidity_changes_total", "UIDVALIDITY changes seen.")?,
             found,
             read,
-            parse_failures: counters(r, "message_parse_failures_total", "Messages that could not be parsed in full, by parse status; the event is still sent.", &["reason"])?,
-            throttled_seconds: counter(r, "imap_throttled_seconds_total", "Seconds of slowness that servers asked for.")?,
-            panics: counter(r, "watch_panics_total", "Watches that ended by a panic and were started again.")?,
-            stalls: counter(r, "mailbox_stalls_total", "Watches whose life was not proven in time and that were started again.")?,
+            parse_failures: c.counters("message_parse_failures_total", "Messages that could not be parsed in full, by parse status; the event is still sent.", &["reason"])?,
+            throttled_seconds: c.counter("imap_throttled_seconds_total", "Seconds of slowness that servers asked for.")?,
+            panics: c.counter("watch_panics_total", "Watches that ended by a panic and were started again.")?,
+            stalls: c.counter("mailbox_stalls_total", "Watches whose life was not proven in time and that were started again.")?,
         })
     }
 
     pub fn connected(&self, watch: &WatchKey, took: Duration) {
         self.connects.with_label_values(&["ok"]).inc();
-        self.commands.with_label_values(&["open"]).observe(took.as_secs_f64());
+        self.commands
+            .with_label_values(&["open"])
+            .observe(took.as_secs_f64());
         tracing::debug!(mailbox = %watch.mailbox, folder = %watch.folder, ?took, "session open");
     }
 
     /// `server` is host and port; `detail` is the redacted error.
-    pub fn connect_failed(&self, watch: &WatchKey, server: &str, cause: &'static str, detail: &str, hint: &str) {
+    pub fn connect_failed(
+        &self,
+        watch: &WatchKey,
+        server: &str,
+        cause: &'static str,
+        detail: &str,
+        hint: &str,
+    ) {
         self.connects.with_label_values(&[cause]).inc();
         if let Some(left_out) = self.quiet.allow(cause, server, clock::monotonic()) {
             tracing::warn!(
@@ -252,7 +228,9 @@ impl Mail {
     }
 
     pub fn command(&self, command: &'static str, took: Duration) {
-        self.commands.with_label_values(&[command]).observe(took.as_secs_f64());
+        self.commands
+            .with_label_values(&[command])
+            .observe(took.as_secs_f64());
     }
 
     pub fn received(&self, bytes: u64, skipped: u64) {

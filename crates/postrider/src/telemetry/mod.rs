@@ -1,8 +1,9 @@
 //! What happened: each happening is one function here that both logs and counts, so that log line
 //! and metric cannot drift apart. The metrics reference is generated from this catalogue.
 
-use prometheus::Registry;
+use catalogue::Catalogue;
 
+pub mod catalogue;
 pub mod delivery;
 pub mod mail;
 pub mod process;
@@ -11,7 +12,7 @@ pub mod tokens;
 
 /// The handle that every part of the daemon tells its happenings to.
 pub struct Telemetry {
-    pub registry: Registry,
+    pub catalogue: Catalogue,
     pub mail: mail::Mail,
     pub delivery: delivery::Delivery,
     pub tokens: tokens::Tokens,
@@ -20,13 +21,13 @@ pub struct Telemetry {
 
 impl Telemetry {
     pub fn new() -> anyhow::Result<Self> {
-        let registry = Registry::new_custom(Some("postrider".to_owned()), None)?;
+        let catalogue = Catalogue::new()?;
         Ok(Self {
-            mail: mail::Mail::new(&registry)?,
-            delivery: delivery::Delivery::new(&registry)?,
-            tokens: tokens::Tokens::new(&registry)?,
-            process: process::Process::new(&registry)?,
-            registry,
+            mail: mail::Mail::new(&catalogue)?,
+            delivery: delivery::Delivery::new(&catalogue)?,
+            tokens: tokens::Tokens::new(&catalogue)?,
+            process: process::Process::new(&catalogue)?,
+            catalogue,
         })
     }
 }

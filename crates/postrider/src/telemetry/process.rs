@@ -4,12 +4,9 @@ use std::time::Duration;
 
 use postrider_core::event::EventType;
 use postrider_store::StoreError;
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::{
-    mail::{counter, counters, gauge, gauges, histogram},
-    quiet::Quiet,
-};
+use super::{catalogue::Catalogue, quiet::Quiet};
 use crate::clock;
 
 pub struct Process {
@@ -27,29 +24,39 @@ pub struct Process {
 }
 
 impl Process {
-    pub(super) fn new(r: &Registry) -> prometheus::Result<Self> {
-        let build = gauges(r, "build_info", "Always 1; facts about the binary.", &["version", "store"])?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION"), "sqlite"]).set(1);
-        let events_created = counters(r, "events_created_total", "Events written to the outbox, by type.", &["type"])?;
+    pub(super) fn new(c: &Catalogue) -> prometheus::Result<Self> {
+        let build = c.gauges(
+            "build_info",
+            "Always 1; facts about the binary.",
+            &["version", "store"],
+        )?;
+        build
+            .with_label_values(&[env!("CARGO_PKG_VERSION"), "sqlite"])
+            .set(1);
+        let events_created = c.counters(
+            "events_created_total",
+            "Events written to the outbox, by type.",
+            &["type"],
+        )?;
         for kind in EventType::ALL {
             events_created.with_label_values(&[kind.as_str()]);
         }
-        let store_errors = counters(r, "store_errors_total", "Store errors, by kind.", &["kind"])?;
+        let store_errors = c.counters("store_errors_total", "Store errors, by kind.", &["kind"])?;
         for kind in ["full", "fatal", "busy", "other"] {
             store_errors.with_label_values(&[kind]);
         }
         Ok(Self {
             quiet: Quiet::default(),
-            reload_ok: gauge(r, "config_last_reload_successful", "1 if the last configuration load succeeded.")?,
-            reload_at: gauge(r, "config_last_reload_success_timestamp_seconds", "Unix time of the last good configuration load.")?,
+            reload_ok: c.gauge("config_last_reload_successful", "1 if the last configuration load succeeded.")?,
+            reload_at: c.gauge("config_last_reload_success_timestamp_seconds", "Unix time of the last good configuration load.")?,
             events_created,
-            outbox_events: gauges(r, "outbox_events", "Deliveries in the outbox, by endpoint and state.", &["endpoint", "state"])?,
-            outbox_oldest: gauges(r, "outbox_oldest_undelivered_timestamp_seconds", "Unix time of the oldest undelivered event; 0 when none.", &["endpoint"])?,
-            outbox_bytes: gauge(r, "outbox_size_bytes", "Bytes that database and spool hold.")?,
-            unaccounted_deliveries: gauge(r, "unaccounted_deliveries", "Deliveries owed that are neither pending nor delivered, dead or discarded; anything but 0 means that something was lost.")?,
-            commit: histogram(r, "store_commit_duration_seconds", "Time until a commit of a watch was durable.", &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1.0, 5.0])?,
+            outbox_events: c.gauges("outbox_events", "Deliveries in the outbox, by endpoint and state.", &["endpoint", "state"])?,
+            outbox_oldest: c.gauges("outbox_oldest_undelivered_timestamp_seconds", "Unix time of the oldest undelivered event; 0 when none.", &["endpoint"])?,
+            outbox_bytes: c.gauge("outbox_size_bytes", "Bytes that database and spool hold.")?,
+            unaccounted_deliveries: c.gauge("unaccounted_deliveries", "Deliveries owed that are neither pending nor delivered, dead or discarded; anything but 0 means that something was lost.")?,
+            commit: c.histogram("store_commit_duration_seconds", "Time until a commit of a watch was durable.", &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1.0, 5.0])?,
             store_errors,
-            stalls: counter(r, "runtime_stalls_total", "Times the event loop was late by more than a second.")?,
+            stalls: c.counter("runtime_stalls_total", "Times the event loop was late by more than a second.")?,
         })
     }
 
@@ -71,7 +78,9 @@ impl Process {
     }
 
     pub fn event_created(&self, kind: EventType) {
-        self.events_created.with_label_values(&[kind.as_str()]).inc();
+        self.events_created
+            .with_label_values(&[kind.as_str()])
+            .inc();
     }
 
     pub fn store_failed(&self, doing: &'static str, error: &StoreError) {
@@ -84,8 +93,12 @@ impl Process {
         self.store_errors.with_label_values(&[kind]).inc();
         if let Some(left_out) = self.quiet.allow(kind, doing, clock::monotonic()) {
             let next = match error {
-                StoreError::Full(_) => "reading waits, deliveries go on, the mailboxes keep the mail. hint: free space or raise store.budget",
-                StoreError::Fatal(_) => "the process ends so that it can start anew. hint: check the disk and run `postrider run` again",
+                StoreError::Full(_) => {
+                    "reading waits, deliveries go on, the mailboxes keep the mail. hint: free space or raise store.budget"
+                }
+                StoreError::Fatal(_) => {
+                    "the process ends so that it can start anew. hint: check the disk and run `postrider run` again"
+                }
                 StoreError::Busy(_) | StoreError::Other(_) => "postrider tries again by itself",
             };
             tracing::error!(doing, left_out, "{error}; {next}");
@@ -94,6 +107,9 @@ impl Process {
 
     pub fn runtime_stalled(&self, late: Duration) {
         self.stalls.inc();
-        tracing::warn!(late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX), "the event loop was late");
+        tracing::warn!(
+            late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX),
+            "the event loop was late"
+        );
     }
 }

@@ -24,7 +24,10 @@ struct Entry {
 impl Quiet {
     /// Whether to log now: then the number of lines left out since the last one.
     pub fn allow(&self, cause: &'static str, scope: &str, now: Monotonic) -> Option<u64> {
-        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut seen = self
+            .seen
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if seen.len() >= ENTRIES_MAX {
             seen.retain(|_, entry| now - entry.last < INTERVAL);
         }
@@ -38,7 +41,13 @@ impl Quiet {
                 Some(std::mem::take(&mut entry.left_out))
             }
             None => {
-                seen.insert((cause, Box::from(scope)), Entry { last: now, left_out: 0 });
+                seen.insert(
+                    (cause, Box::from(scope)),
+                    Entry {
+                        last: now,
+                        left_out: 0,
+                    },
+                );
                 Some(0)
             }
         }
