@@ -1,5 +1,73 @@
 //! The configuration: read whole, checked whole, then handed out as shared, comparable pieces.
 
+mod environment;
+mod load;
 pub mod model;
+mod problem;
+mod raw;
+mod resolve;
+mod secret;
+mod shape;
+mod units;
+mod walk;
 
+use std::path::{Path, PathBuf};
+
+pub use environment::Environment;
 pub use model::*;
+pub use problem::{Place, Places, Problem};
+pub use secret::SecretError;
+pub use units::parse_date;
+
+/// A good configuration.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// What can hardly be meant.
+    pub warnings: Vec<Problem>,
+    /// The main file first, then what it includes.
+    pub files: Vec<PathBuf>,
+    pub places: Places,
+}
+
+impl Config {
+    /// Reads and checks everything. The errors are all that were found, in the order of files
+    /// and lines; secrets are looked at, but not kept.
+    pub fn load(main: &Path, environment: &Environment) -> Result<Loaded, Vec<Problem>> {
+        let merged = load::merge(main, environment);
+        let base = load::base_of(main);
+        let mut findings = resolve::Findings::new(&merged, environment, &base);
+        let config = merged
+            .raw
+            .as_ref()
+            .map(|raw| resolve::resolve(raw, &mut findings));
+        let (mut problems, mut warnings) = (findings.problems, findings.warnings);
+        let gathered = merged.gathered;
+        problems.extend(gathered.problems);
+        in_order(&mut problems, &merged.files);
+        in_order(&mut warnings, &merged.files);
+        match config {
+            Some(config) if problems.is_empty() => Ok(Loaded {
+                config,
+                warnings,
+                files: merged.files,
+                places: gathered.places,
+            }),
+            Some(_) | None => Err(problems),
+        }
+    }
+}
+
+fn in_order(problems: &mut Vec<Problem>, files: &[PathBuf]) {
+    problems.sort_by_cached_key(|problem| {
+        let rank = match &problem.place {
+            Place::File { file, line } => (
+                files.iter().position(|known| known.as_path() == &**file),
+                *line,
+            ),
+            Place::Variable(_) => (Some(usize::MAX), 0),
+        };
+        (rank, problem.what.clone())
+    });
+    problems.dedup();
+}

@@ -1,0 +1,223 @@
+//! From what is written to what the daemon works with: inheritance, defaults, references, and
+//! every check that needs more than one key. It reads no secret and no network.
+
+mod account;
+mod endpoint;
+mod mailbox;
+mod secrets;
+mod server;
+mod settings;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    environment::Environment,
+    load::Merged,
+    model::{Config, Proxy},
+    problem::{Places, Problem, is_key, nearest},
+    raw,
+};
+
+/// What was found on the way; `problems` empty means that the configuration is good.
+pub(crate) struct Findings<'a> {
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) warnings: Vec<Problem>,
+    pub(crate) places: &'a Places,
+    pub(crate) environment: &'a Environment,
+    base: &'a Path,
+    spoiled: BTreeSet<&'a str>,
+}
+
+impl<'a> Findings<'a> {
+    pub(crate) fn new(merged: &'a Merged, environment: &'a Environment, base: &'a Path) -> Self {
+        Self {
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            places: &merged.gathered.places,
+            environment,
+            base,
+            spoiled: merged.gathered.spoiled.iter().map(String::as_str).collect(),
+        }
+    }
+
+    fn error(&mut self, path: &str, what: impl Into<String>, hint: &str) {
+        let hint = (!hint.is_empty()).then(|| hint.to_owned());
+        let problem = Problem::new(self.places.at(path), what).maybe_hint(hint);
+        self.problems.push(problem);
+    }
+
+    fn warn(&mut self, path: &str, what: impl Into<String>, hint: &str) {
+        let hint = (!hint.is_empty()).then(|| hint.to_owned());
+        let problem = Problem::new(self.places.at(path), what).maybe_hint(hint);
+        self.warnings.push(problem);
+    }
+
+    /// A key that has to be there and is not; silent where it is there, but wrong.
+    fn missing(&mut self, path: &str, hint: &str) {
+        if !self.spoiled.contains(path) {
+            self.error(path, format!("`{path}` is missing"), hint);
+        }
+    }
+
+    fn unknown_name<'n>(
+        &mut self,
+        path: &str,
+        what: &str,
+        name: &str,
+        known: impl Iterator<Item = &'n str> + Clone,
+        section: &str,
+    ) {
+        let hint = match nearest(name, known.clone()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => match known.collect::<Vec<_>>().join(", ") {
+                none if none.is_empty() => format!("add [{section}.{name}]"),
+                known => format!("add [{section}.{name}], or use one of: {known}"),
+            },
+        };
+        self.error(
+            path,
+            format!("`{path}` names {what} `{name}`, which is not there"),
+            &hint,
+        );
+    }
+
+    fn check_key(&mut self, path: &str, key: &str) {
+        if !is_key(key) {
+            let hint = "a name is 1 to 63 of a-z, 0-9 and -, and starts with a letter or digit";
+            self.error(path, format!("`{key}` is no name"), hint);
+        }
+    }
+
+    /// Relative paths start from the main file's folder.
+    fn path(&self, text: &str) -> PathBuf {
+        let path = Path::new(text);
+        if path.is_absolute() || self.base == Path::new(".") {
+            return path.to_owned();
+        }
+        self.base.join(path)
+    }
+
+    fn ca_file(&mut self, path: &str, text: Option<&String>) -> Option<PathBuf> {
+        let file = self.path(text?);
+        if let Err(error) = std::fs::File::open(&file) {
+            let what = format!("`{path}`: {} cannot be read: {error}", file.display());
+            self.warn(path, what, "");
+        }
+        Some(file)
+    }
+
+    fn proxy(&mut self, path: &str, text: Option<&String>, otherwise: &Proxy) -> Proxy {
+        let Some(text) = text else {
+            return otherwise.clone();
+        };
+        match text.as_str() {
+            "none" => return Proxy::None,
+            "env" => return Proxy::Env,
+            _ => {}
+        }
+        let hint = "write \"none\", \"env\", \"http://HOST:PORT\" or \"socks5h://HOST:PORT\"";
+        match url::Url::parse(text) {
+            Ok(url) if url.password().is_some() || !url.username().is_empty() => {
+                let what =
+                    format!("`{path}` holds credentials, which do not belong into this file");
+                let hint = "write \"env\" and set HTTPS_PROXY for the service";
+                self.error(path, what, hint);
+            }
+            Ok(url) if matches!(url.scheme(), "http" | "socks5h") && url.has_host() => {
+                return Proxy::Url(url);
+            }
+            Ok(url) if url.scheme() == "socks5" => {
+                let what = format!("`{path}`: socks5 would resolve names here, not at the proxy");
+                self.error(path, what, "write socks5h://");
+            }
+            Ok(_) | Err(_) => {
+                self.error(
+                    path,
+                    format!("`{path}` is `{text}`, which is no proxy"),
+                    hint,
+                );
+            }
+        }
+        otherwise.clone()
+    }
+}
+
+/// One allocation for equal things.
+struct Shared<T: ?Sized>(Vec<Arc<T>>);
+
+impl<T: ?Sized + PartialEq> Shared<T> {
+    fn new() -> Self {
+        Self(Vec::new())
+    }
+    /// The newest are looked at first: mailboxes of a group follow each other.
+    fn share(&mut self, made: impl Into<Arc<T>>) -> Arc<T> {
+        let made = made.into();
+        if let Some(same) = self.0.iter().rev().find(|same| **same == made) {
+            return same.clone();
+        }
+        self.0.push(made.clone());
+        made
+    }
+}
+
+/// The whole configuration, as far as it makes sense; `findings` has what does not.
+pub(crate) fn resolve(raw: &raw::Root, findings: &mut Findings<'_>) -> Config {
+    let network = settings::network(raw, findings);
+    let credentials = account::credentials(raw, &network.proxy, findings);
+    let endpoints = endpoint::endpoints(raw, &network.proxy, findings);
+    let limits = settings::limits(&raw.limits, findings);
+    let mailboxes = mailbox::mailboxes(raw, &network.proxy, &limits, findings);
+    let config = Config {
+        instance: settings::instance(raw, findings),
+        store: settings::store(&raw.store, findings),
+        http: settings::http(raw, findings),
+        admin: settings::admin(raw, findings),
+        log: settings::log(raw, findings),
+        limits,
+        network,
+        credentials,
+        endpoints,
+        mailboxes,
+    };
+    unused(&config, findings);
+    config
+}
+
+/// What is configured and serves nothing is a slip more often than a plan.
+fn unused(config: &Config, findings: &mut Findings<'_>) {
+    if config.mailboxes.is_empty() && findings.problems.is_empty() {
+        findings.warn(
+            "mailboxes",
+            "no mailbox is configured",
+            "add [mailboxes.NAME]",
+        );
+    }
+    let mut used: BTreeMap<String, ()> = BTreeMap::new();
+    for mailbox in config.mailboxes.values() {
+        used.insert(format!("credentials.{}", mailbox.credential), ());
+        for endpoint in mailbox.endpoints.iter() {
+            used.insert(format!("endpoints.{endpoint}"), ());
+        }
+    }
+    let names = config
+        .credentials
+        .keys()
+        .map(|key| format!("credentials.{key}"));
+    for path in names {
+        if !used.contains_key(&path) {
+            findings.warn(&path, format!("`{path}` is used by no mailbox"), "");
+        }
+    }
+    for (key, endpoint) in &config.endpoints {
+        let path = format!("endpoints.{key}");
+        let mail = postrider_core::event::EventType::MessageReceived;
+        if !used.contains_key(&path) && endpoint.types.contains(&mail) {
+            let what = format!("`{path}` is used by no mailbox and gets no mail");
+            findings.warn(&path, what, "name it in a mailbox's `endpoints`");
+        }
+    }
+}
