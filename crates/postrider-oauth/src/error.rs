@@ -1,0 +1,191 @@
+//! Why a request gave no token, as a caller can act on it. No variant holds a token, a secret or a
+//! URL; what a server wrote is cut to one short printable line.
+
+use std::{error::Error as _, fmt, time::Duration};
+
+use postrider_core::token::Failure;
+
+use crate::advice::advice;
+
+/// Characters of a server's words that are kept.
+const WORDS_MAX: usize = 300;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// The endpoint understood and said no (RFC 6749 section 5.2): asking again soon is no use.
+    #[error("the token endpoint refuses the credential: {error}{}", said(.description))]
+    Refused {
+        error: String,
+        /// The first line of the server's description.
+        description: String,
+        /// Entra's `error_codes` (AADSTS numbers): for advice only, they may change.
+        codes: Vec<u32>,
+    },
+    #[error("the token endpoint asks for fewer requests")]
+    Throttled { retry_after: Option<Duration> },
+    /// It says nothing about the credential.
+    #[error("the token endpoint cannot be used: {cause}")]
+    Unavailable {
+        cause: Cause,
+        retry_after: Option<Duration>,
+    },
+    /// It said yes, and the rest makes no sense.
+    #[error("the token endpoint's answer cannot be used: {what}")]
+    Malformed { what: &'static str },
+}
+
+/// What kept a request from being answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// DNS, TCP, TLS or the proxy.
+    Connect(String),
+    /// The connection broke later.
+    Transport(String),
+    Deadline(Duration),
+    /// A status that is no answer to a token request.
+    Status(u16),
+    /// The endpoint says itself that it is in trouble.
+    Says(String),
+    /// The answer is longer than a token can be.
+    TooLong,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(detail) => write!(f, "no connection ({detail})"),
+            Self::Transport(detail) => write!(f, "connection lost ({detail})"),
+            Self::Deadline(limit) => write!(f, "no answer within {} s", limit.as_secs()),
+            Self::Status(status) => write!(f, "HTTP status {status}"),
+            Self::Says(error) => write!(f, "it says {error}"),
+            Self::TooLong => f.write_str("its answer is too long"),
+        }
+    }
+}
+
+impl TokenError {
+    /// What it means for the cache.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Refused { .. } => Failure::Refused,
+            Self::Throttled { retry_after } => Failure::Throttled {
+                retry_after: *retry_after,
+            },
+            Self::Unavailable { retry_after, .. } => Failure::Outage {
+                retry_after: *retry_after,
+            },
+            Self::Malformed { .. } => Failure::Outage { retry_after: None },
+        }
+    }
+
+    /// The secret itself was not accepted, so another one may be.
+    pub fn is_about_the_secret(&self) -> bool {
+        match self {
+            Self::Refused { error, .. } => error == "invalid_client",
+            Self::Throttled { .. } | Self::Unavailable { .. } | Self::Malformed { .. } => false,
+        }
+    }
+
+    /// The name of the outcome in metrics.
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "refused",
+            Self::Throttled { .. } => "throttled",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Malformed { .. } => "malformed",
+        }
+    }
+
+    /// What an operator can do.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Refused { error, codes, .. } => codes
+                .iter()
+                .find_map(|code| advice(*code))
+                .unwrap_or_else(|| by_error(error)),
+            Self::Throttled { .. } => {
+                "nothing to do, the next request waits as long as it asks for"
+            }
+            Self::Unavailable { cause, .. } => match cause {
+                Cause::Connect(_) => {
+                    "check that the authority's host can be reached from here (port 443, proxy, DNS, certificates)"
+                }
+                Cause::Status(301..=399) => {
+                    "the authority must be the login host itself, without a redirect"
+                }
+                Cause::Status(404) => "check authority and tenant",
+                Cause::Status(407) => "the proxy wants other credentials",
+                Cause::Status(_) | Cause::Transport(_) | Cause::Deadline(_) | Cause::Says(_) => {
+                    "nothing to do if it passes; postrider tries again by itself"
+                }
+                Cause::TooLong => "check authority and tenant: this is not a token endpoint",
+            },
+            Self::Malformed { .. } => {
+                "check authority and tenant: something else than a token endpoint may answer"
+            }
+        }
+    }
+
+    pub(crate) fn unavailable(cause: Cause) -> Self {
+        Self::Unavailable {
+            cause,
+            retry_after: None,
+        }
+    }
+
+    pub(crate) fn from_http(error: reqwest::Error, limit: Duration) -> Self {
+        let error = error.without_url();
+        Self::unavailable(if error.is_timeout() {
+            Cause::Deadline(limit)
+        } else if error.is_connect() {
+            Cause::Connect(innermost(&error))
+        } else {
+            Cause::Transport(innermost(&error))
+        })
+    }
+}
+
+fn by_error(error: &str) -> &'static str {
+    match error {
+        "invalid_client" => "check client_id and the secret's value and expiry",
+        "unauthorized_client" => {
+            "check client_id and tenant, and that the application may use client credentials"
+        }
+        "invalid_scope" => {
+            "check scope: for Exchange Online it is https://outlook.office365.com/.default"
+        }
+        _ => "check tenant, client_id, scope and the secret",
+    }
+}
+
+/// The last link of an error's chain says what happened ("certificate expired"); those above say where.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        words = inner.to_string();
+        source = inner.source();
+    }
+    one_line(&words)
+}
+
+fn said(description: &str) -> String {
+    if description.is_empty() {
+        String::new()
+    } else {
+        format!(" ({description})")
+    }
+}
+
+/// The first line of foreign words, printable and short. Entra ends its line with ids that change
+/// with each request; they would make each repeat look new.
+pub(crate) fn one_line(words: &str) -> String {
+    let line = words.trim().lines().next().unwrap_or_default();
+    let line = line.split(" Trace ID: ").next().unwrap_or_default();
+    line.chars()
+        .filter(|c| !c.is_control())
+        .take(WORDS_MAX)
+        .collect::<String>()
+        .trim()
+        .to_owned()
+}

@@ -1,0 +1,368 @@
+//! A token endpoint's answer (RFC 6749 sections 5.1 and 5.2), read without trust.
+
+use std::time::Duration;
+
+use postrider_core::{time::Wall, token};
+use reqwest::{
+    StatusCode,
+    header::{HeaderMap, RETRY_AFTER},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    advice::is_transient,
+    error::{Cause, TokenError, one_line},
+};
+
+/// Longer than any token: those of Entra take 1.5 to 4 KiB.
+const TOKEN_BYTES_MAX: usize = 64 * 1024;
+
+/// A token, and how long it lives from the moment *before* it was asked for.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    pub access_token: SecretString,
+    pub expires_in: Duration,
+    /// The provider's hint when to ask for the next one.
+    pub refresh_in: Option<Duration>,
+    /// How long the provider's services may accept it in an outage of the provider's own.
+    pub ext_expires_in: Option<Duration>,
+}
+
+#[derive(Deserialize)]
+struct Success {
+    access_token: Option<String>,
+    token_type: Option<String>,
+    expires_in: Option<Value>,
+    refresh_in: Option<Value>,
+    ext_expires_in: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    error: String,
+    #[serde(default)]
+    error_description: Option<String>,
+    #[serde(default)]
+    error_codes: Option<Value>,
+}
+
+/// `secret` is what was sent: a server that repeats it does not get it printed.
+pub(crate) fn read(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    secret: &SecretString,
+    now: Wall,
+) -> Result<Grant, TokenError> {
+    if status.is_success() {
+        return granted(body);
+    }
+    let retry_after = headers
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| token::retry_after(value, now));
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        return Err(TokenError::Throttled { retry_after });
+    }
+    let unavailable = |cause| Err(TokenError::Unavailable { cause, retry_after });
+    // 408 and 5xx speak of the endpoint whatever their body says; the rest is an answer only if it
+    // is one of RFC 6749: a firewall's page or a missing path is not.
+    if !status.is_client_error() || status == StatusCode::REQUEST_TIMEOUT {
+        return unavailable(Cause::Status(status.as_u16()));
+    }
+    let Ok(refusal) = serde_json::from_slice::<Refusal>(body) else {
+        return unavailable(Cause::Status(status.as_u16()));
+    };
+    let clean = |words: &str| match secret.expose_secret() {
+        "" => one_line(words),
+        secret => one_line(&words.replace(secret, "[secret]")),
+    };
+    let error = clean(&refusal.error);
+    let description = clean(refusal.error_description.as_deref().unwrap_or_default());
+    let codes = codes(refusal.error_codes.as_ref(), &description);
+    match error.as_str() {
+        "temporarily_unavailable" | "server_error" => unavailable(Cause::Says(error)),
+        _ if codes.iter().any(|code| is_transient(*code)) => unavailable(Cause::Says(error)),
+        _ => Err(TokenError::Refused {
+            error,
+            description,
+            codes,
+        }),
+    }
+}
+
+fn granted(body: &[u8]) -> Result<Grant, TokenError> {
+    let malformed = |what| TokenError::Malformed { what };
+    let success: Success =
+        serde_json::from_slice(body).map_err(|_| malformed("it is no JSON object of a token"))?;
+    let token = success
+        .access_token
+        .ok_or_else(|| malformed("access_token is missing"))?;
+    // RFC 6750 section 2.1. Anything else could end the line or the field that it is sent in.
+    if token.is_empty()
+        || token.len() > TOKEN_BYTES_MAX
+        || !token.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        return Err(malformed("access_token is not a bearer token"));
+    }
+    if success
+        .token_type
+        .is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer"))
+    {
+        return Err(malformed("token_type is not Bearer"));
+    }
+    let expires_in = success
+        .expires_in
+        .as_ref()
+        .and_then(seconds)
+        .filter(|life| !life.is_zero())
+        .ok_or_else(|| malformed("expires_in is missing or no number of seconds"))?;
+    Ok(Grant {
+        access_token: SecretString::from(token),
+        expires_in,
+        refresh_in: success.refresh_in.as_ref().and_then(seconds),
+        ext_expires_in: success.ext_expires_in.as_ref().and_then(seconds),
+    })
+}
+
+/// Seconds as a number or, from some endpoints, as a string.
+fn seconds(value: &Value) -> Option<Duration> {
+    let number = match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse::<f64>().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }?;
+    Duration::try_from_secs_f64(number.floor()).ok()
+}
+
+/// The AADSTS numbers of an answer: listed, else from its description.
+fn codes(listed: Option<&Value>, description: &str) -> Vec<u32> {
+    let listed: Vec<u32> = listed
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|code| code.as_u64().or_else(|| code.as_str()?.parse().ok()))
+        .filter_map(|code| u32::try_from(code).ok())
+        .take(16)
+        .collect();
+    if !listed.is_empty() {
+        return listed;
+    }
+    let Some((_, rest)) = description.split_once("AADSTS") else {
+        return Vec::new();
+    };
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderValue;
+
+    use super::*;
+
+    const SECRET: &str = "s3cr3t~value";
+
+    fn read_body(status: u16, body: &str) -> Result<Grant, TokenError> {
+        read_with(status, None, body)
+    }
+
+    fn read_with(
+        status: u16,
+        retry_after: Option<&'static str>,
+        body: &str,
+    ) -> Result<Grant, TokenError> {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(value));
+        }
+        let status = StatusCode::from_u16(status).unwrap();
+        read(
+            status,
+            &headers,
+            body.as_bytes(),
+            &SecretString::from(SECRET),
+            Wall::from_seconds(784_111_777),
+        )
+    }
+
+    #[test]
+    fn lifetimes_are_numbers_or_strings_and_the_extras_are_optional() {
+        let table = [
+            (
+                r#"{"access_token":"t","token_type":"Bearer","expires_in":3599}"#,
+                3599,
+                None,
+                None,
+            ),
+            (
+                r#"{"access_token":"t","token_type":"bearer","expires_in":"3599"}"#,
+                3599,
+                None,
+                None,
+            ),
+            (
+                r#"{"access_token":"t","expires_in":3599,"ext_expires_in":"7200","refresh_in":1800}"#,
+                3599,
+                Some(1800),
+                Some(7200),
+            ),
+            (
+                r#"{"access_token":"t","expires_in":" 60 ","refresh_in":"soon","ext_expires_in":null}"#,
+                60,
+                None,
+                None,
+            ),
+            (
+                r#"{"access_token":"t","expires_in":3599.9,"refresh_in":-5,"more":{"a":[1]}}"#,
+                3599,
+                None,
+                None,
+            ),
+        ];
+        for (body, expires_in, refresh_in, ext) in table {
+            let grant = read_body(200, body).unwrap();
+            assert_eq!(grant.expires_in.as_secs(), expires_in, "{body}");
+            assert_eq!(
+                grant.refresh_in.map(|hint| hint.as_secs()),
+                refresh_in,
+                "{body}"
+            );
+            assert_eq!(grant.ext_expires_in.map(|ext| ext.as_secs()), ext, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_success_that_makes_no_sense_is_malformed() {
+        let table = [
+            "",
+            "<html>welcome to the hotel</html>",
+            "[]",
+            "{}",
+            r#"{"access_token":"","expires_in":1}"#,
+            r#"{"access_token":"a b","expires_in":1}"#,
+            r#"{"access_token":"a\r\nA1 LOGOUT","expires_in":1}"#,
+            r#"{"access_token":"a\u0001","expires_in":1}"#,
+            r#"{"access_token":"t"}"#,
+            r#"{"access_token":"t","expires_in":0}"#,
+            r#"{"access_token":"t","expires_in":-1}"#,
+            r#"{"access_token":"t","expires_in":"never"}"#,
+            r#"{"access_token":"t","expires_in":1e300}"#,
+            r#"{"access_token":"t","expires_in":10,"token_type":"mac"}"#,
+            r#"{"access_token":7,"expires_in":10}"#,
+        ];
+        for body in table {
+            let error = read_body(200, body).unwrap_err();
+            assert!(
+                matches!(error, TokenError::Malformed { .. }),
+                "{body}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_from_an_outage() {
+        let unavailable = "unavailable";
+        let refused = "refused";
+        let table = [
+            (
+                401,
+                r#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret.","error_codes":[7000215]}"#,
+                refused,
+            ),
+            (400, r#"{"error":"unauthorized_client"}"#, refused),
+            (
+                400,
+                r#"{"error":"invalid_grant","error_codes":null}"#,
+                refused,
+            ),
+            (
+                400,
+                r#"{"error":"invalid_request","error_codes":["90002"]}"#,
+                refused,
+            ),
+            (403, r#"{"error":"access_denied"}"#, refused),
+            (400, r#"{"error":"temporarily_unavailable"}"#, unavailable),
+            (400, r#"{"error":"server_error"}"#, unavailable),
+            (
+                400,
+                r#"{"error":"invalid_request","error_codes":[90033]}"#,
+                unavailable,
+            ),
+            (
+                400,
+                r#"{"error":"invalid_request","error_description":"AADSTS90055: busy"}"#,
+                unavailable,
+            ),
+            (401, "", unavailable),
+            (403, "<html>blocked by policy</html>", unavailable),
+            (404, "Not Found", unavailable),
+            (407, "", unavailable),
+            (408, r#"{"error":"invalid_client"}"#, unavailable),
+            (302, "", unavailable),
+            (500, r#"{"error":"invalid_client"}"#, unavailable),
+            (
+                503,
+                "<html><body>Service Unavailable</body></html>",
+                unavailable,
+            ),
+            (429, "Too Many Requests", "throttled"),
+        ];
+        for (status, body, outcome) in table {
+            let error = read_body(status, body).unwrap_err();
+            assert_eq!(error.outcome(), outcome, "{status} {body}: {error:?}");
+            assert!(!error.hint().is_empty());
+        }
+    }
+
+    #[test]
+    fn retry_after_is_read_from_throttle_and_outage() {
+        let minute = Some(Duration::from_secs(60));
+        let error = read_with(429, Some("60"), "Too Many Requests").unwrap_err();
+        assert_eq!(
+            error,
+            TokenError::Throttled {
+                retry_after: minute
+            }
+        );
+        let error = read_with(503, Some("Sun, 06 Nov 1994 08:50:37 GMT"), "").unwrap_err();
+        assert_eq!(
+            error,
+            TokenError::Unavailable {
+                cause: Cause::Status(503),
+                retry_after: minute
+            }
+        );
+    }
+
+    #[test]
+    fn descriptions_are_one_line_and_never_hold_the_secret() {
+        let body = format!(
+            r#"{{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret {SECRET} provided. Trace ID: 1-2-3 Correlation ID: 4\r\nTimestamp: now"}}"#
+        );
+        let error = read_body(401, &body).unwrap_err();
+        assert_eq!(
+            error,
+            TokenError::Refused {
+                error: "invalid_client".to_owned(),
+                description: "AADSTS7000215: Invalid client secret [secret] provided.".to_owned(),
+                codes: vec![7_000_215],
+            }
+        );
+        assert!(error.hint().contains("Secret ID"), "{}", error.hint());
+        let long = format!(
+            r#"{{"error":"{0}","error_description":"\u001b[31m{0}"}}"#,
+            "x".repeat(5000)
+        );
+        let error = read_body(400, &long).unwrap_err();
+        assert!(error.to_string().len() < 800 && !error.to_string().contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_grant_does_not_print_its_token() {
+        let grant = read_body(200, r#"{"access_token":"t0k3n-value","expires_in":3599}"#).unwrap();
+        assert!(!format!("{grant:?} {grant:#?}").contains("t0k3n"));
+    }
+}
