@@ -1,0 +1,17 @@
+//! What can go wrong when a part of the sandbox is set up or steered.
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot listen on a loopback port")]
+    Listen(#[from] std::io::Error),
+    #[error("cannot make a certificate")]
+    Certificate(#[from] rcgen::Error),
+    #[error("cannot set up TLS")]
+    Tls(#[from] rustls::Error),
+    #[error("no account {user:?} in the sandbox")]
+    UnknownAccount { user: String },
+    #[error("no folder {folder:?} in the account {user:?}")]
+    UnknownFolder { user: String, folder: String },
+    #[error("the webhook secret is not \"whsec_\" and base64")]
+    Secret,
+}

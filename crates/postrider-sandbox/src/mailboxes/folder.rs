@@ -1,0 +1,100 @@
+//! One folder as the server holds it, and what its open sessions see of it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+
+use super::{Times, Trouble};
+
+#[derive(Debug)]
+pub(crate) struct Folder {
+    pub(crate) uid_validity: u32,
+    pub(crate) uid_next: u32,
+    pub(crate) messages: BTreeMap<u32, Arc<Message>>,
+    /// Counts every change; a session that has seen this version has nothing to announce.
+    pub(crate) version: u64,
+    /// The version at which a message was last removed.
+    pub(crate) expunged_at: u64,
+    /// Counts the changes that open sessions do not notice.
+    pub(crate) epoch: u64,
+    /// The mail as sessions from earlier epochs still see it.
+    retired: HashMap<u64, BTreeMap<u32, Arc<Message>>>,
+    pub(super) troubles: HashMap<u32, (Trouble, Times)>,
+    pub(crate) watchers: HashMap<u64, Arc<Notify>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) raw: Bytes,
+    pub(crate) internal_date: OffsetDateTime,
+    seen: AtomicBool,
+}
+
+impl Message {
+    pub(super) fn new(raw: Bytes, internal_date: OffsetDateTime) -> Self {
+        Self {
+            raw,
+            internal_date,
+            seen: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn is_seen(&self) -> bool {
+        self.seen.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_seen(&self) {
+        self.seen.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Folder {
+    pub(super) fn new(uid_validity: u32) -> Self {
+        Self {
+            uid_validity,
+            uid_next: 1,
+            messages: BTreeMap::new(),
+            version: 0,
+            expunged_at: 0,
+            epoch: 0,
+            retired: HashMap::new(),
+            pub(super) troubles: HashMap::new(),
+            watchers: HashMap::new(),
+        }
+    }
+
+    pub(super) fn begin_epoch(&mut self) {
+        self.retired.insert(self.epoch, self.messages.clone());
+        self.epoch += 1;
+    }
+
+    /// The mail as a session sees it that opened the folder in this epoch.
+    pub(crate) fn messages_at(&self, epoch: u64) -> &BTreeMap<u32, Arc<Message>> {
+        if epoch == self.epoch {
+            return &self.messages;
+        }
+        self.retired.get(&epoch).unwrap_or(&self.messages)
+    }
+
+    pub(crate) fn take_trouble(&mut self, uid: u32) -> Option<Trouble> {
+        let (trouble, times) = self.troubles.get_mut(&uid)?;
+        let trouble = *trouble;
+        match times {
+            Times::Always => {}
+            Times::Next(0) => {
+                self.troubles.remove(&uid);
+                return None;
+            }
+            Times::Next(left) => *left -= 1,
+        }
+        Some(trouble)
+    }
+}
