@@ -66,7 +66,7 @@ impl Folder {
             expunged_at: 0,
             epoch: 0,
             retired: HashMap::new(),
-            pub(super) troubles: HashMap::new(),
+            troubles: HashMap::new(),
             watchers: HashMap::new(),
         }
     }
