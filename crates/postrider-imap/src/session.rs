@@ -1,0 +1,108 @@
+//! A logged-in session: the crate's face. An error after which it cannot go on closes it, and every
+//! later call says so; the big steps are boxed, so that a waiting session is small.
+
+use std::future::Future;
+
+use postrider_core::{
+    cursor::Cursor,
+    ids::{FolderName, Uid},
+    time::Wall,
+    watch::{Part, Selected, Survey},
+};
+use tokio::time::Instant;
+
+use crate::{
+    auth, connect,
+    conversation::Conversation,
+    error::Error,
+    logout,
+    read::{self, BodySink, Memory, ReadAnswers},
+    select,
+    server::{Login, Server},
+    survey,
+    wait::{self, WaitEnd},
+};
+
+pub struct Session {
+    conversation: Box<Conversation>,
+}
+
+impl Session {
+    /// Connects, encrypts, logs in and probes.
+    pub async fn open(server: &Server, login: &Login) -> Result<Self, Error> {
+        Box::pin(async {
+            let mut conversation = Box::new(connect::open(server).await?);
+            auth::login(&mut conversation, server, login).await?;
+            Ok(Self { conversation })
+        })
+        .await
+    }
+
+    /// Opens the folder read-only; `session_ends` is `None`, for the caller to fill in.
+    pub async fn examine(&mut self, folder: &FolderName) -> Result<Selected, Error> {
+        let result = Box::pin(select::examine(&mut self.conversation, folder)).await;
+        self.conversation.settle(result)
+    }
+
+    /// All UIDs after the cursor, and its gaps that are still there. In a huge folder it may end
+    /// early (after some 100,000): survey again until it is empty.
+    pub async fn survey(&mut self, after: &Cursor) -> Result<Survey, Error> {
+        let result = Box::pin(survey::after(&mut self.conversation, after)).await;
+        self.conversation.settle(result)
+    }
+
+    /// Gives exactly one answer for each UID, in ascending order, or an error and none.
+    pub async fn read<S: BodySink>(
+        &mut self,
+        uids: &[Uid],
+        part: Part,
+        memory: Memory,
+        sink: &mut S,
+    ) -> Result<ReadAnswers<S::Writer>, Error> {
+        let run = read::run(&mut self.conversation, uids, part, memory, sink);
+        let result = Box::pin(run).await;
+        self.conversation.settle(result)
+    }
+
+    /// Waits until the server announces something, the time is up, or `interrupt` is ready; what
+    /// `interrupt` gave is never lost. The next call after it may be any other.
+    pub async fn wait<T>(
+        &mut self,
+        until: Instant,
+        interrupt: impl Future<Output = T>,
+    ) -> Result<WaitEnd<T>, Error> {
+        let result = wait::run(&mut self.conversation, until, interrupt).await;
+        self.conversation.settle(result)
+    }
+
+    /// The UIDs of all messages that came on the day of `since` or later; a day more, because
+    /// servers count days in a time zone of their own.
+    pub async fn search_since(&mut self, since: Wall) -> Result<Vec<Uid>, Error> {
+        let result = Box::pin(survey::since(&mut self.conversation, since)).await;
+        self.conversation.settle(result)
+    }
+
+    pub async fn logout(mut self) {
+        Box::pin(logout::run(&mut self.conversation)).await;
+    }
+
+    /// How many messages the folder has, as told last.
+    pub fn exists(&self) -> u32 {
+        self.conversation.exists
+    }
+
+    /// Closed by an error before; only opening another helps.
+    pub fn is_closed(&self) -> bool {
+        self.conversation.is_closed()
+    }
+
+    /// Bytes received, after decryption.
+    pub fn received_bytes(&self) -> u64 {
+        self.conversation.received()
+    }
+
+    /// Responses that did not parse and were passed over.
+    pub fn skipped_responses(&self) -> u64 {
+        self.conversation.skipped()
+    }
+}

@@ -1,0 +1,1 @@
+//! Transcripts over real TCP: a scripted server says what servers say, and worse.
