@@ -81,7 +81,8 @@ struct Lost {
 fn locate<'a>(rest: &str, root: &'a Shape) -> Result<(Vec<String>, &'a Shape), Lost> {
     let mut shape = root;
     let mut path: Vec<String> = Vec::new();
-    for part in rest.split("__") {
+    let parts: Vec<_> = rest.split("__").collect();
+    for (at, part) in parts.iter().enumerate() {
         let name = part.to_lowercase();
         if matches!(shape, Shape::Secret(_)) {
             break;
@@ -99,8 +100,8 @@ fn locate<'a>(rest: &str, root: &'a Shape) -> Result<(Vec<String>, &'a Shape), L
                 shape = keys.get(&name).ok_or_else(|| {
                     let near = nearest(&name, keys.keys().map(String::as_str));
                     let hint = near.map(|near| {
-                        let mut meant = path.clone();
-                        meant.push(near.to_owned());
+                        let mut meant = parts.clone();
+                        meant[at] = near;
                         format!("did you mean {PREFIX}{}?", meant.join("__").to_uppercase())
                     });
                     let known = || walk::unknown_hint(&name, None, keys);

@@ -1,21 +1,30 @@
 //! The configuration: read whole, checked whole, then handed out as shared, comparable pieces.
 
+mod diff;
+mod effective;
 mod environment;
 mod load;
 pub mod model;
 mod problem;
 mod raw;
+mod reference;
 mod resolve;
 mod secret;
 mod shape;
 mod units;
 mod walk;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 
+pub use diff::{Aspect, Changes, Delta, diff};
+pub use effective::{Effective, Setting};
 pub use environment::Environment;
 pub use model::*;
 pub use problem::{Place, Places, Problem};
+pub use reference::{json_schema, page as reference_page};
 pub use secret::SecretError;
 pub use units::parse_date;
 
@@ -28,6 +37,11 @@ pub struct Loaded {
     /// The main file first, then what it includes.
     pub files: Vec<PathBuf>,
     pub places: Places,
+}
+
+/// Reads and checks the configuration in the environment of this process.
+pub fn load(main: &Path) -> Result<Loaded, Vec<Problem>> {
+    Config::load(main, &Environment::of_process())
 }
 
 impl Config {

@@ -95,6 +95,11 @@ impl Places {
         self.set.get(path)
     }
 
+    /// The first path, in their order, that fits.
+    pub fn find(&self, fits: impl Fn(&str) -> bool) -> Option<&str> {
+        self.set.keys().map(String::as_str).find(|path| fits(path))
+    }
+
     pub fn insert(&mut self, path: String, place: Place) {
         self.set.insert(path, place);
     }

@@ -323,8 +323,8 @@ pub(crate) struct SecretRef {
 #[serde(untagged)]
 #[schemars(extend("x-secret" = true))]
 pub(crate) enum SecretRefs {
-    One(SecretRef),
     Many(Vec<SecretRef>),
+    One(SecretRef),
 }
 
 /// A webhook destination.

@@ -217,14 +217,14 @@ impl Walk<'_> {
             }
             Toml::String(text) => self.text(path, text.value(), shape),
             Toml::Integer(number) => self.integer(path, *number.value(), shape),
-            Toml::Boolean(truth) => match shape {
-                Shape::Bool => Some(Value::from(*truth.value())),
-                _ => self.mismatch(path, shape, "true or false"),
-            },
-            Toml::Datetime(at) => match shape {
-                Shape::Start => Some(Value::from(at.value().to_string())),
-                _ => self.mismatch(path, shape, "a date"),
-            },
+            Toml::Boolean(truth) if matches!(shape, Shape::Bool) => {
+                Some(Value::from(*truth.value()))
+            }
+            Toml::Boolean(_) => self.mismatch(path, shape, "true or false"),
+            Toml::Datetime(at) if matches!(shape, Shape::Start) => {
+                Some(Value::from(at.value().to_string()))
+            }
+            Toml::Datetime(_) => self.mismatch(path, shape, "a date"),
             Toml::Float(_) => self.mismatch(path, shape, "a number with a fraction"),
         }
     }
@@ -234,12 +234,7 @@ impl Walk<'_> {
             Shape::Integer { min, max } if (*min..=*max).contains(&number) => {
                 Some(Value::from(number))
             }
-            Shape::Integer { min, max } => self.out_of_range(
-                path,
-                &number.to_string(),
-                &min.to_string(),
-                &max.to_string(),
-            ),
+            Shape::Integer { min, max } => self.out_of_range(path, &number, min, max),
             Shape::Size { min, max } => match u64::try_from(number) {
                 Ok(bytes) => self.size(path, Size(bytes), (*min, *max)),
                 Err(_) => self.mismatch(path, shape, "a negative number"),
@@ -247,10 +242,18 @@ impl Walk<'_> {
             Shape::Duration { .. } => {
                 self.spoil(path);
                 let what = format!("`{path}` is a number without a unit");
-                let hint = format!("write `\"{number}s\"` or `\"{number}m\"`");
+                let hint = format!("write \"{number}s\" or \"{number}m\"");
                 self.tell(Problem::new(self.here.clone(), what).hint(hint))
             }
-            _ => self.mismatch(path, shape, "a number"),
+            Shape::Table(_)
+            | Shape::Map(_)
+            | Shape::List(_)
+            | Shape::Text
+            | Shape::Start
+            | Shape::Choice(_)
+            | Shape::Bool
+            | Shape::Secret(_)
+            | Shape::OneOf(_) => self.mismatch(path, shape, "a number"),
         }
     }
 
@@ -270,7 +273,7 @@ impl Walk<'_> {
             },
             Shape::Duration { min, max } => match Span::parse(text) {
                 Some(span) if span >= *min && span <= *max => Some(Value::from(span.to_string())),
-                Some(_) => self.out_of_range(path, text, &min.to_string(), &max.to_string()),
+                Some(span) => self.out_of_range(path, &span, min, max),
                 None => {
                     self.spoil(path);
                     let what = format!("`{path}` is `{text}`, which is no duration");
@@ -320,12 +323,19 @@ impl Walk<'_> {
         if size >= min && size <= max {
             return Some(Value::from(size.0));
         }
-        self.out_of_range(path, &size.to_string(), &min.to_string(), &max.to_string())
+        self.out_of_range(path, &size, &min, &max)
     }
 
-    fn out_of_range(&mut self, path: &str, got: &str, min: &str, max: &str) -> Option<Value> {
+    fn out_of_range<T>(&mut self, path: &str, got: &T, min: &T, max: &T) -> Option<Value>
+    where
+        T: PartialOrd + std::fmt::Display,
+    {
         self.spoil(path);
-        let what = format!("`{path}` is {got}, it has to be between {min} and {max}");
+        let bound = match got < min {
+            true => format!("at least {min}"),
+            false => format!("at most {max}"),
+        };
+        let what = format!("`{path}` is {got}, it has to be {bound}");
         self.tell(Problem::new(self.here.clone(), what))
     }
 
@@ -338,9 +348,10 @@ impl Walk<'_> {
     fn unknown(&mut self, path: &str, name: &str, place: Place, keys: &BTreeMap<String, Shape>) {
         let near = nearest(name, keys.keys().map(String::as_str));
         let hint = unknown_hint(name, near, keys);
+        let table = path[..path.len() - name.len()].trim_end_matches('.');
+        self.spoil(table);
         if let Some(near) = near {
-            let meant = format!("{}{near}", &path[..path.len() - name.len()]);
-            self.spoil(&meant);
+            self.spoil(&join(table, near));
         }
         self.gathered
             .problems
@@ -373,6 +384,9 @@ pub(crate) fn unknown_hint(
 ) -> String {
     if let Some(near) = near {
         return format!("did you mean `{near}`?");
+    }
+    if name == "include" {
+        return "files are included by the main file only".to_owned();
     }
     let homes = super::shape::root().homes(name);
     if let Some(home) = homes.first() {

@@ -99,7 +99,10 @@ fn required(path: &str, key: &str, value: Option<&String>, findings: &mut Findin
     match value.filter(|value| !value.trim().is_empty()) {
         Some(value) => value.clone(),
         None => {
-            findings.missing(&format!("{path}.{key}"), "");
+            findings.missing(
+                &format!("{path}.{key}"),
+                "it stands on the app registration's overview",
+            );
             String::new()
         }
     }

@@ -140,7 +140,10 @@ impl<'a> Resolver<'a> {
         let folders = folders(source, limits, findings);
         let endpoints = self.endpoints(source, findings);
         let policy = policy(source, limits, findings);
-        let (username, _) = source.pick("username", |settings| settings.username.as_ref());
+        let (username, path) = source.pick("username", |settings| settings.username.as_ref());
+        if username.is_some_and(|name| name.is_empty() || name.contains(|c: char| c.is_control())) {
+            findings.error(&path, format!("`{path}` is no user name"), "");
+        }
         let address: Arc<str> = address?.into();
         let mailbox = Mailbox {
             key: MailboxKey::new(source.key),

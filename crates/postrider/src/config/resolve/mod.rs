@@ -56,9 +56,14 @@ impl<'a> Findings<'a> {
         self.warnings.push(problem);
     }
 
+    /// Whether something at this path was refused already.
+    fn is_spoiled(&self, path: &str) -> bool {
+        self.spoiled.contains(path)
+    }
+
     /// A key that has to be there and is not; silent where it is there, but wrong.
     fn missing(&mut self, path: &str, hint: &str) {
-        if !self.spoiled.contains(path) {
+        if !self.is_spoiled(path) {
             self.error(path, format!("`{path}` is missing"), hint);
         }
     }
@@ -71,6 +76,9 @@ impl<'a> Findings<'a> {
         known: impl Iterator<Item = &'n str> + Clone,
         section: &str,
     ) {
+        if self.spoiled.contains(section) {
+            return;
+        }
         let hint = match nearest(name, known.clone()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => match known.collect::<Vec<_>>().join(", ") {

@@ -45,6 +45,7 @@ fn reference(path: &str, one: &raw::SecretRef, findings: &mut Findings<'_>) -> O
             findings.error(path, what, "write the name that stands in LoadCredential=");
             return None;
         }
+        _ if findings.is_spoiled(path) => return None,
         _ => {
             let what =
                 format!("`{path}` has to name exactly one of `file`, `env` and `credential`");

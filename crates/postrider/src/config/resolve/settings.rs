@@ -127,10 +127,14 @@ pub(super) fn admin(raw: &raw::Root, findings: &mut Findings<'_>) -> AdminConfig
 
 pub(super) fn log(raw: &raw::Root, findings: &mut Findings<'_>) -> LogConfig {
     let level = raw.log.level.clone();
-    if let Err(error) = level.parse::<tracing_subscriber::filter::Targets>() {
-        let what = format!("`log.level` is `{level}`: {error}");
+    if let Some(wrong) = level
+        .split(',')
+        .map(str::trim)
+        .find(|one| !is_directive(one))
+    {
+        let what = format!("`log.level` has `{wrong}`, which is no level");
         let hint =
-            "write error, warn, info, debug or trace, or per module \"info,postrider=debug\"";
+            "write off, error, warn, info, debug or trace, or per module \"info,postrider=debug\"";
         findings.error("log.level", what, hint);
     }
     LogConfig {
@@ -141,6 +145,18 @@ pub(super) fn log(raw: &raw::Root, findings: &mut Findings<'_>) -> LogConfig {
         },
         level,
     }
+}
+
+/// `LEVEL` or `MODULE=LEVEL`. A module's bare name would be a filter too, but is a misspelt level
+/// more often.
+fn is_directive(text: &str) -> bool {
+    let level = match text.split_once('=') {
+        Some(("", _)) => return false,
+        Some((_, level)) => level,
+        None => text,
+    };
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    levels.iter().any(|known| level.eq_ignore_ascii_case(known))
 }
 
 pub(super) fn network(raw: &raw::Root, findings: &mut Findings<'_>) -> Network {
