@@ -8,6 +8,12 @@ pub mod tls;
 pub mod authority;
 pub mod imap;
 pub mod mailboxes;
+pub mod token_endpoint;
 
+pub mod mail;
+pub mod proxy;
+pub mod receiver;
+
+mod http;
 mod port;
 mod sync;

@@ -1,4 +1,4 @@
-//! The sandbox behaves as it says, seen by a client that shares no code with it.
+//! The sandbox behaves as it says, seen by clients that share no code with it.
 
 #![expect(
     clippy::unwrap_used,
@@ -7,4 +7,10 @@
 )]
 
 mod client;
+mod post;
+
 mod imap;
+mod mail;
+mod proxy;
+mod receiver;
+mod token_endpoint;
