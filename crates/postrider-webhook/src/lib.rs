@@ -1,1 +1,11 @@
+//! One signed POST: what is sent, how it is signed, where it may go, and what came of it.
+//!
+//! Nothing here decides what to do next, retries or follows a redirect, and no error carries a
+//! URL or a secret.
 
+pub mod sign;
+
+pub mod address;
+pub mod client;
+
+mod answer;

@@ -1,0 +1,360 @@
+//! The HTTP client of one endpoint: one POST, and what came of it.
+//!
+//! It never retries, never follows a redirect, never reads more of an answer than it must, and
+//! judges the address that it really connects to.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use postrider_core::{
+    delivery::{Attempt, Failure, RetryAfter, parse_http_date},
+    time::Wall,
+};
+use reqwest::{
+    Certificate, Method, Request, Response,
+    header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER},
+};
+use url::Url;
+use uuid::Uuid;
+
+use crate::{address, answer, sign::Signer};
+
+/// Of an answer at most this much is read: enough to keep the connection for the next event where
+/// the answer is of a usual size.
+const ANSWER_BYTES_MAX: usize = 16 * 1024;
+
+/// The status has been told when the answer's body begins: reading on must not hold the slot.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
+
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
+
+/// Below the idle time after which common servers and balancers close a connection (60 s and up),
+/// so that a request is seldom sent into one that is being closed.
+const POOL_IDLE: Duration = Duration::from_secs(45);
+
+const USER_AGENT: &str = concat!("postrider/", env!("CARGO_PKG_VERSION"));
+
+/// What a client is built from.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub url: Url,
+    /// For the whole attempt: connect, send, answer.
+    pub timeout: Duration,
+    /// Connections that are kept for the next events.
+    pub connections_max: usize,
+    /// PEM; then no other authority is trusted.
+    pub ca_file: Option<PathBuf>,
+    pub proxy: Proxy,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub enum Proxy {
+    None,
+    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`.
+    Env,
+    Url(Url),
+}
+
+/// Why no client can be built.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    #[error("ca_file {path}: {detail}")]
+    CaFile { path: PathBuf, detail: String },
+    #[error("the proxy's url cannot be used: {0}")]
+    Proxy(String),
+    #[error("the http client cannot be built: {0}")]
+    Client(String),
+}
+
+/// One attempt, told.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub attempt: Attempt,
+    /// The answer's `Date`.
+    pub date: Option<Wall>,
+    pub took: Duration,
+    /// What happened, in plain words, with the redacted start of an answer that is no success.
+    pub note: String,
+}
+
+pub struct Client {
+    http: reqwest::Client,
+    /// What every request has, a password of the URL as a header among it.
+    url: Url,
+    headers: HeaderMap,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({})", self.url.host_str().unwrap_or("?"))
+    }
+}
+
+impl Client {
+    /// Reads the CA file; a changed file takes a new client.
+    pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .connect_timeout(settings.timeout.min(CONNECT_TIMEOUT_MAX))
+            .timeout(settings.timeout)
+            .pool_max_idle_per_host(settings.connections_max)
+            .pool_idle_timeout(POOL_IDLE)
+            .tcp_nodelay(true)
+            .dns_resolver(address::Guard);
+        builder = match &settings.proxy {
+            Proxy::None => builder.no_proxy(),
+            Proxy::Env => builder,
+            Proxy::Url(url) => {
+                let proxy = reqwest::Proxy::all(url.clone())
+                    .map_err(|error| SettingsError::Proxy(error.without_url().to_string()))?;
+                builder.no_proxy().proxy(proxy)
+            }
+        };
+        if let Some(path) = &settings.ca_file {
+            builder = builder.tls_certs_only(certificates(path)?);
+        } else if settings.url.scheme() == "http" {
+            // No handshake will be made, so the system's authorities need not be there.
+            builder = builder.tls_certs_only(std::iter::empty::<Certificate>());
+        }
+        let http = builder
+            .build()
+            .map_err(|error| SettingsError::Client(chain(&error.without_url())))?;
+        let request = http
+            .post(settings.url.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .build()
+            .map_err(|error| SettingsError::Client(chain(&error.without_url())))?;
+        Ok(Self {
+            http,
+            url: request.url().clone(),
+            headers: request.headers().clone(),
+        })
+    }
+
+    /// Signs and posts. `timestamp`: Unix seconds of this attempt.
+    pub async fn send(&self, signer: &Signer, id: Uuid, timestamp: i64, body: Bytes) -> Sent {
+        let started = Instant::now();
+        let told = |attempt, date, note| Sent {
+            attempt,
+            date,
+            took: started.elapsed(),
+            note,
+        };
+        if let Some(why) = address::refused_literal(&self.url) {
+            let note = format!("the url's host is {why}");
+            return told(Attempt::Failed(Failure::AddressRefused), None, note);
+        }
+        let request = match self.request(signer, id, timestamp, body) {
+            Ok(request) => request,
+            Err(error) => {
+                return told(
+                    Attempt::Failed(Failure::Unsendable),
+                    None,
+                    error.to_string(),
+                );
+            }
+        };
+        match self.http.execute(request).await {
+            Ok(response) => {
+                let status = response.status().as_u16();
+                let header = |name| {
+                    response
+                        .headers()
+                        .get(name)
+                        .and_then(|value: &HeaderValue| value.to_str().ok())
+                };
+                let date = header(DATE).and_then(parse_http_date);
+                let retry_after = match response.headers().get(RETRY_AFTER) {
+                    Some(value) => RetryAfter::parse(Some(value.to_str().unwrap_or(""))),
+                    None => RetryAfter::Absent,
+                };
+                let start = read_start(response).await;
+                told(
+                    Attempt::Answered {
+                        status,
+                        retry_after,
+                    },
+                    date,
+                    note(status, &start),
+                )
+            }
+            Err(error) => {
+                let (failure, note) = classify(error);
+                told(Attempt::Failed(failure), None, note)
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        signer: &Signer,
+        id: Uuid,
+        timestamp: i64,
+        body: Bytes,
+    ) -> Result<Request, reqwest::header::InvalidHeaderValue> {
+        let mut text = Uuid::encode_buffer();
+        let id_text: &str = id.hyphenated().encode_lower(&mut text);
+        let id_value = HeaderValue::from_str(id_text)?;
+        let mut headers = self.headers.clone();
+        headers.insert("webhook-timestamp", HeaderValue::from(timestamp));
+        headers.insert(
+            "webhook-signature",
+            HeaderValue::try_from(signer.header(id_text, timestamp, &body))?,
+        );
+        headers.insert("idempotency-key", id_value.clone());
+        headers.insert("webhook-id", id_value);
+        headers.insert("traceparent", HeaderValue::try_from(traceparent(id))?);
+        let mut request = Request::new(Method::POST, self.url.clone());
+        *request.headers_mut() = headers;
+        *request.body_mut() = Some(body.into());
+        Ok(request)
+    }
+}
+
+/// A W3C trace context: the trace is the event's, so that its attempts belong together; the span
+/// is the attempt's.
+fn traceparent(event: Uuid) -> String {
+    let (span, _) = Uuid::new_v4().as_u64_pair();
+    format!("00-{}-{:016x}-01", event.simple(), span.max(1))
+}
+
+fn certificates(path: &PathBuf) -> Result<Vec<Certificate>, SettingsError> {
+    let problem = |detail: String| SettingsError::CaFile {
+        path: path.clone(),
+        detail,
+    };
+    let pem = std::fs::read(path).map_err(|error| problem(error.to_string()))?;
+    let found = Certificate::from_pem_bundle(&pem).map_err(|error| problem(chain(&error)))?;
+    if found.is_empty() {
+        return Err(problem("it holds no PEM certificate".to_owned()));
+    }
+    Ok(found)
+}
+
+/// The start of the answer's body. What is cut off costs the connection, nothing else.
+async fn read_start(mut response: Response) -> Vec<u8> {
+    let mut start = Vec::new();
+    let reading = async {
+        while let Ok(Some(chunk)) = response.chunk().await {
+            let room = ANSWER_BYTES_MAX - start.len();
+            start.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if chunk.len() >= room {
+                return;
+            }
+        }
+    };
+    // A body that does not come in time is not needed.
+    let _ = tokio::time::timeout(ANSWER_TIME_MAX, reading).await;
+    start
+}
+
+fn note(status: u16, start: &[u8]) -> String {
+    match status {
+        200..=299 => format!("answered {status}"),
+        _ => {
+            let excerpt = answer::excerpt(start);
+            if excerpt.is_empty() {
+                format!("answered {status}")
+            } else {
+                format!("answered {status}: {excerpt}")
+            }
+        }
+    }
+}
+
+/// What kind of failure it is, and in words that carry no URL.
+fn classify(error: reqwest::Error) -> (Failure, String) {
+    let error = error.without_url();
+    let mut refused = None;
+    let mut not_resolved = false;
+    let mut tls = false;
+    let mut unsent = false;
+    walk(&error, &mut |cause| {
+        refused = refused.take().or_else(|| {
+            cause
+                .downcast_ref::<address::AddressRefused>()
+                .map(ToString::to_string)
+        });
+        not_resolved |= cause.is::<address::NotResolved>();
+        tls |= cause.is::<rustls::Error>();
+        unsent |= cause
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_canceled);
+    });
+    if let Some(refused) = refused {
+        return (Failure::AddressRefused, refused);
+    }
+    let (failure, words) = if error.is_builder() {
+        (Failure::Unsendable, "the request cannot be built")
+    } else if not_resolved || error.is_dns() {
+        (Failure::Dns, "the name cannot be resolved")
+    } else if tls {
+        (Failure::Tls, "TLS failed")
+    } else if error.is_connect() {
+        (
+            Failure::Connect,
+            if error.is_timeout() {
+                "no connection in time"
+            } else {
+                "no connection"
+            },
+        )
+    } else if error.is_timeout() {
+        (Failure::Timeout, "no answer in time")
+    } else if unsent {
+        (
+            Failure::ResetBefore,
+            "the connection ended before the request was sent",
+        )
+    } else {
+        (
+            Failure::ResetAfter,
+            "the connection ended after the request was sent, it may have been taken",
+        )
+    };
+    (
+        failure,
+        format!("{words}: {}", answer::excerpt(root(&error).as_bytes())),
+    )
+}
+
+/// Visits an error and everything behind it, also what an IO error wraps.
+fn walk(
+    error: &(dyn std::error::Error + 'static),
+    visit: &mut impl FnMut(&(dyn std::error::Error + 'static)),
+) {
+    visit(error);
+    if let Some(wrapped) = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref)
+    {
+        walk(wrapped, visit);
+    } else if let Some(source) = error.source() {
+        walk(source, visit);
+    }
+}
+
+/// The innermost cause.
+fn root(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    walk(error, &mut |cause| text = cause.to_string());
+    text
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    walk(error, &mut |cause| {
+        let text = cause.to_string();
+        if parts.last() != Some(&text) {
+            parts.push(text);
+        }
+    });
+    parts.join(": ")
+}

@@ -1,0 +1,8 @@
+//! The client against real receivers over TCP.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed expectation of a test is a panic"
+)]
+
+mod receiver;
+mod sending;
