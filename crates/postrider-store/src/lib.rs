@@ -4,5 +4,28 @@
 //! are separate, read-only and limited in time. Nothing here decides what to do next.
 
 mod model;
+mod store;
+
+mod filesystem;
+mod migrate;
+mod open;
+mod room;
+mod spool;
+
+mod codec;
+mod error;
+mod plan;
+mod rows;
+mod shapes;
+mod state;
+mod writer;
+
+mod ledger;
+mod outbox;
+mod rare;
+mod readers;
+mod report;
 
 pub use model::*;
+pub use spool::{Spool, SpoolWriter};
+pub use store::Store;

@@ -216,7 +216,7 @@ pub enum Settled {
 pub struct SpoolKey(pub String);
 
 /// The account of a mailbox: both sums of the promise.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sums {
     pub uids: u64,
     pub event: u64,
@@ -243,7 +243,7 @@ impl Sums {
 }
 
 /// Where a watch stands, as the store knows it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct WatchRow {
     pub watch: WatchKey,
     pub uid_validity: Option<UidValidity>,
@@ -280,11 +280,37 @@ pub struct DeliveryRow {
     pub last_note: Option<String>,
 }
 
+/// An event as a list shows it: without its data.
+#[derive(Clone, Debug)]
+pub struct EventSummary {
+    pub id: Uuid,
+    pub event_type: EventType,
+    pub mailbox: Option<MailboxKey>,
+    pub subject: String,
+    pub time: Wall,
+    pub stored_at: Wall,
+    pub message_id: Option<String>,
+    pub deliveries: Vec<DeliveryRow>,
+}
+
 #[derive(Clone, Debug)]
 pub struct EventDetail {
     pub event: EventRow,
     pub message_id: Option<String>,
+    pub spool: Option<SpoolKey>,
     pub deliveries: Vec<DeliveryRow>,
+    /// Oldest first; the one that delivered is among them.
+    pub attempts: Vec<AttemptRow>,
+}
+
+#[derive(Clone, Debug)]
+pub struct AttemptRow {
+    pub delivery: i64,
+    pub endpoint: EndpointKey,
+    pub at: Wall,
+    pub took: Duration,
+    pub status: Option<u16>,
+    pub note: String,
 }
 
 /// Which dead or delivered deliveries are to be sent again.
@@ -298,6 +324,23 @@ pub enum ReplaySelector {
     },
 }
 
+/// Whether something is done, or only said what it would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    Dry,
+    Real,
+}
+
+/// What a replay did, or would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    pub deliveries: u64,
+    /// The first thousand of the events that they belong to.
+    pub events: Vec<Uuid>,
+    /// Endpoints that have work now.
+    pub endpoints: Vec<EndpointKey>,
+}
+
 /// Deliveries of an endpoint by state, and the oldest that waits.
 #[derive(Clone, Debug)]
 pub struct OutboxRow {
@@ -306,5 +349,54 @@ pub struct OutboxRow {
     pub delivered: u64,
     pub dead: u64,
     pub discarded: u64,
+    /// When the event of the oldest delivery that is neither delivered nor dead was stored.
     pub oldest_pending: Option<Wall>,
+    /// An operator paused the endpoint.
+    pub paused: bool,
+}
+
+/// A mailbox as the store knows it, configured or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailboxRow {
+    pub mailbox: MailboxKey,
+    pub account: Account,
+    pub paused: bool,
+}
+
+/// How much room the store takes and has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    pub db_bytes: u64,
+    pub wal_bytes: u64,
+    pub spool_bytes: u64,
+    pub budget: Option<u64>,
+    /// What this process may still write on the disk of the database.
+    pub disk_free: u64,
+    pub reserve_present: bool,
+    /// Why reading is stopped, where it is.
+    pub full: Option<String>,
+}
+
+impl Space {
+    pub fn used(&self) -> u64 {
+        self.db_bytes + self.wal_bytes + self.spool_bytes
+    }
+    /// Reading is stopped: new mail is refused with `StoreError::Full`.
+    pub fn low(&self) -> bool {
+        self.full.is_some()
+    }
+}
+
+impl std::fmt::Display for Space {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes used", self.used())?;
+        if let Some(budget) = self.budget {
+            write!(f, " of {budget}")?;
+        }
+        write!(f, ", {} free on the disk", self.disk_free)?;
+        match &self.full {
+            Some(reason) => write!(f, "; {reason}"),
+            None => Ok(()),
+        }
+    }
 }

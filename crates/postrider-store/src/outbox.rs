@@ -1,0 +1,186 @@
+//! Reading the outbox: what is due, what waits.
+
+use std::time::Duration;
+
+use postrider_core::{
+    event::EventType,
+    ids::{EndpointKey, MailboxKey},
+    time::Wall,
+};
+use sqlx::SqliteConnection;
+use uuid::Uuid;
+
+use crate::{
+    codec,
+    error::doing,
+    model::{Claimed, EventRow, OutboxRow, StoreError},
+    readers::Readers,
+};
+
+/// A due time after `latest` comes from a clock that jumped: it is due now.
+pub(crate) struct Due<'a> {
+    pub(crate) endpoint: &'a EndpointKey,
+    pub(crate) id: i64,
+    pub(crate) now: Wall,
+    pub(crate) latest: Wall,
+    pub(crate) limit: i64,
+}
+
+/// Two ranges of one index, so that it costs the same however much waits.
+const DUE: &str = "WITH due (id, due) AS ( \
+    SELECT * FROM (SELECT id, due FROM delivery WHERE endpoint = ?1 AND state = 0 AND due <= ?2 \
+                   ORDER BY due, id LIMIT ?4) \
+    UNION ALL \
+    SELECT * FROM (SELECT id, due FROM delivery WHERE endpoint = ?1 AND state = 0 AND due > ?3 \
+                   ORDER BY due, id LIMIT ?4)) \
+    SELECT d.id, d.sequence, d.attempts, d.first_attempt_at, d.refusals, d.refused_since, d.own_time_ms, d.replay, \
+           e.uuid, e.type, m.name, e.subject, e.time, e.stored_at, e.data \
+    FROM due JOIN delivery d ON d.id = due.id JOIN event e ON e.id = d.event \
+    LEFT JOIN mailbox m ON m.id = e.mailbox ORDER BY due.due, d.id LIMIT ?4";
+
+type DueColumns = (
+    i64,
+    i64,
+    i64,
+    Option<i64>,
+    i64,
+    Option<i64>,
+    i64,
+    Option<String>,
+    Vec<u8>,
+    String,
+    Option<String>,
+    String,
+    i64,
+    i64,
+    Vec<u8>,
+);
+
+impl Due<'_> {
+    pub(crate) async fn read(
+        &self,
+        conn: &mut SqliteConnection,
+    ) -> Result<Vec<Claimed>, sqlx::Error> {
+        let rows: Vec<DueColumns> = sqlx::query_as(DUE)
+            .bind(self.id)
+            .bind(self.now.0)
+            .bind(self.latest.0)
+            .bind(self.limit)
+            .fetch_all(conn)
+            .await?;
+        rows.into_iter().map(|row| self.claimed(row)).collect()
+    }
+
+    fn claimed(&self, row: DueColumns) -> Result<Claimed, sqlx::Error> {
+        let (
+            delivery,
+            sequence,
+            attempts,
+            first_attempt_at,
+            refusals,
+            refused_since,
+            own_time,
+            replay,
+            id,
+            kind,
+            mailbox,
+            subject,
+            time,
+            stored_at,
+            data,
+        ) = row;
+        Ok(Claimed {
+            delivery,
+            endpoint: self.endpoint.clone(),
+            sequence,
+            attempts: count(attempts),
+            first_attempt_at: first_attempt_at.map(Wall),
+            refusals: count(refusals),
+            refused_since: refused_since.map(Wall),
+            own_time: Duration::from_millis(u64::try_from(own_time).unwrap_or(0)),
+            replay,
+            event: EventRow {
+                id: Uuid::from_slice(&id).map_err(|error| sqlx::Error::Decode(error.into()))?,
+                event_type: event_type(&kind)?,
+                mailbox: mailbox.map(MailboxKey::new),
+                subject,
+                time: Wall(time),
+                stored_at: Wall(stored_at),
+                data: data.into(),
+            },
+        })
+    }
+}
+
+pub(crate) fn count(value: i64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+pub(crate) fn event_type(text: &str) -> Result<EventType, sqlx::Error> {
+    EventType::parse(text)
+        .ok_or_else(|| sqlx::Error::Decode(format!("unknown event type {text}").into()))
+}
+
+/// When each endpoint that has pending deliveries has the next one due.
+pub(crate) async fn next_due(
+    readers: &Readers,
+    now: Wall,
+    ahead_max: Duration,
+) -> Result<Vec<(EndpointKey, Wall)>, StoreError> {
+    let mut reader = readers.get().await?;
+    let rows: Vec<(String, Option<i64>, Option<i64>)> = sqlx::query_as(
+        "SELECT p.name, (SELECT min(due) FROM delivery WHERE endpoint = p.id AND state = 0), \
+         (SELECT max(due) FROM delivery WHERE endpoint = p.id AND state = 0) FROM endpoint p",
+    )
+    .fetch_all(reader.conn())
+    .await
+    .map_err(doing("looking for what is due next"))?;
+    let latest = now + ahead_max;
+    Ok(rows
+        .into_iter()
+        .filter_map(|(name, first, last)| {
+            let first = Wall(first?);
+            let jumped = last.is_some_and(|last| Wall(last) > latest);
+            Some((
+                EndpointKey::new(name),
+                if jumped { now.min(first) } else { first },
+            ))
+        })
+        .collect())
+}
+
+/// The deliveries of each endpoint that the store knows, by state.
+pub(crate) async fn rows(readers: &Readers) -> Result<Vec<OutboxRow>, StoreError> {
+    let mut reader = readers.get().await?;
+    let rows: Vec<(String, i64, i64, i64, i64, i64, Option<i64>)> = sqlx::query_as(
+        "SELECT p.name, p.paused, coalesce(d.pending, 0), coalesce(d.delivered, 0) + p.pruned_delivered, \
+         coalesce(d.dead, 0), coalesce(d.discarded, 0) + p.pruned_discarded, \
+         (SELECT e.stored_at FROM delivery o JOIN event e ON e.id = o.event WHERE o.id = d.oldest) \
+         FROM endpoint p LEFT JOIN (SELECT endpoint, sum(state < 2) AS pending, sum(state = 2) AS delivered, \
+         sum(state = 3) AS dead, sum(state = 4) AS discarded, min(CASE WHEN state < 2 THEN id END) AS oldest \
+         FROM delivery GROUP BY endpoint) AS d ON d.endpoint = p.id ORDER BY p.name",
+    )
+    .fetch_all(reader.conn())
+    .await
+    .map_err(doing("counting the outbox"))?;
+    let whole = |value: i64| u64::try_from(value).unwrap_or(0);
+    Ok(rows
+        .into_iter()
+        .map(
+            |(name, paused, pending, delivered, dead, discarded, oldest)| OutboxRow {
+                endpoint: EndpointKey::new(name),
+                pending: whole(pending),
+                delivered: whole(delivered),
+                dead: whole(dead),
+                discarded: whole(discarded),
+                oldest_pending: oldest.map(Wall),
+                paused: paused != 0,
+            },
+        )
+        .collect())
+}
+
+/// A state's name in the model.
+pub(crate) fn state_name(state: i64) -> String {
+    codec::delivery::name(state).to_owned()
+}

@@ -1,0 +1,591 @@
+//! Turns what callers want stored into rows. Pure: it reads the writer's memory, and answers with
+//! rows, the memory as it will be, and a result for each caller.
+
+use std::collections::{BTreeMap, HashMap};
+
+use postrider_core::{
+    cursor::{Cursor, Epoch},
+    fingerprint::Fingerprint,
+    ids::{EndpointKey, MailboxKey, Uid, WatchKey},
+    time::Wall,
+    watch::{Entry, Hold, ItemKey, Outcome},
+};
+use uuid::Uuid;
+
+use crate::{
+    codec,
+    model::{
+        Account, Claimed, Commit, EventIdentity, EventRow, LedgerFacts, NewDelivery, NewEvent,
+        Receipt, Settled, Settlement, StoreError,
+    },
+    rows::{Batch, Value},
+    shapes,
+    state::{EndpointState, Ids, State, WatchState},
+};
+
+/// An id that meets itself this often under other fingerprints is not chance.
+const GENERATIONS_MAX: u32 = 16;
+
+#[derive(Debug)]
+pub(crate) enum Work {
+    Commit(Box<Commit>),
+    Event(Box<NewEvent>, Wall),
+    Settle(Vec<Settlement>),
+    Claim {
+        endpoint: EndpointKey,
+        limit: u32,
+        now: Wall,
+    },
+    /// The mailbox is known from now on, under this account if it was not known before.
+    Ensure {
+        mailbox: MailboxKey,
+        account: Account,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Receipt(Receipt),
+    Claimed(Vec<Claimed>),
+    Done,
+}
+
+/// What is in the database already of what a group wants to insert. Looked up only after a
+/// constraint was violated: normally nothing is there.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) events: HashMap<Uuid, Option<Fingerprint>>,
+    pub(crate) ledger: HashMap<(i64, Epoch, Uid), LedgerSeen>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LedgerSeen {
+    pub(crate) outcome: i64,
+    pub(crate) fingerprint: Option<Fingerprint>,
+}
+
+#[derive(Debug)]
+struct WatchChange {
+    state: WatchState,
+    cursor: Cursor,
+    hold: Option<Hold>,
+    proven: Option<Wall>,
+    uids: i64,
+    deliveries: i64,
+}
+
+/// The rows of one group, and what the memory becomes when they are durable.
+pub(crate) struct Plan<'a> {
+    state: &'a State,
+    seen: Seen,
+    pub(crate) batch: Batch,
+    watches: HashMap<WatchKey, WatchChange>,
+    mailboxes: HashMap<MailboxKey, i64>,
+    mailbox_deliveries: HashMap<i64, i64>,
+    endpoints: HashMap<EndpointKey, EndpointState>,
+    ids: Ids,
+}
+
+/// The changed part of the memory.
+pub(crate) struct Changed {
+    watches: HashMap<WatchKey, WatchState>,
+    mailboxes: HashMap<MailboxKey, i64>,
+    endpoints: HashMap<EndpointKey, EndpointState>,
+    ids: Ids,
+}
+
+impl State {
+    pub(crate) fn merge(&mut self, changed: Changed) {
+        self.watches.extend(changed.watches);
+        self.mailboxes.extend(changed.mailboxes);
+        self.endpoints.extend(changed.endpoints);
+        self.ids = changed.ids;
+    }
+}
+
+impl<'a> Plan<'a> {
+    pub(crate) fn new(state: &'a State, seen: Seen) -> Self {
+        Self {
+            state,
+            seen,
+            batch: Batch::new(&shapes::ORDER),
+            watches: HashMap::new(),
+            mailboxes: HashMap::new(),
+            mailbox_deliveries: HashMap::new(),
+            endpoints: HashMap::new(),
+            ids: state.ids,
+        }
+    }
+
+    /// Adds one caller's rows. An error leaves no row behind.
+    pub(crate) fn add(&mut self, work: &Work, claimed: Vec<Claimed>) -> Result<Answer, StoreError> {
+        match work {
+            Work::Commit(commit) => self.commit(commit).map(Answer::Receipt),
+            Work::Event(event, now) => self.system_event(event, *now).map(Answer::Receipt),
+            Work::Settle(settlements) => {
+                self.settle(settlements);
+                Ok(Answer::Done)
+            }
+            Work::Claim { .. } => {
+                for delivery in &claimed {
+                    let row = [delivery.delivery.into(), self.state.run.into()];
+                    self.batch.push(&shapes::DELIVERY_LEASE, row);
+                }
+                Ok(Answer::Claimed(claimed))
+            }
+            Work::Ensure { mailbox, account } => {
+                self.ensure(mailbox, account);
+                Ok(Answer::Done)
+            }
+        }
+    }
+
+    /// The rows of what was touched several times come once, at the end.
+    pub(crate) fn finish(mut self) -> (Batch, Changed) {
+        for change in self.watches.values() {
+            let cursor = &change.cursor;
+            self.batch.push(
+                &shapes::WATCH_SET,
+                [
+                    change.state.id.into(),
+                    cursor.uid_validity.0.into(),
+                    cursor.epoch.0.into(),
+                    cursor.last.map(Uid::get).into(),
+                    cursor.floor.map(Uid::get).into(),
+                    codec::gaps(cursor).into(),
+                    cursor.anchor.map(|(uid, _)| uid.get()).into(),
+                    cursor
+                        .anchor
+                        .as_ref()
+                        .map(|(_, print)| print.0.as_slice())
+                        .into(),
+                    cursor.sieve.as_ref().map(ToString::to_string).into(),
+                    codec::suspects(&change.state.suspects).into(),
+                    change.hold.as_ref().map(codec::hold).into(),
+                    change.proven.map(|at| at.0).into(),
+                    change.uids.into(),
+                    change.deliveries.into(),
+                ],
+            );
+        }
+        for endpoint in self.endpoints.values() {
+            self.batch.push(
+                &shapes::ENDPOINT_SEQUENCE,
+                [endpoint.id.into(), endpoint.sequence.into()],
+            );
+        }
+        for (mailbox, deliveries) in &self.mailbox_deliveries {
+            self.batch.push(
+                &shapes::MAILBOX_COUNT,
+                [(*mailbox).into(), (*deliveries).into()],
+            );
+        }
+        let changed = Changed {
+            watches: self
+                .watches
+                .into_iter()
+                .map(|(key, change)| (key, change.state))
+                .collect(),
+            mailboxes: self.mailboxes,
+            endpoints: self.endpoints,
+            ids: self.ids,
+        };
+        (self.batch, changed)
+    }
+
+    fn mailbox(&self, key: &MailboxKey) -> Result<i64, StoreError> {
+        self.mailboxes
+            .get(key)
+            .or_else(|| self.state.mailboxes.get(key))
+            .copied()
+            .ok_or_else(|| StoreError::Other(format!("mailbox {key} was never loaded")))
+    }
+
+    fn ensure(&mut self, key: &MailboxKey, account: &Account) {
+        if self.mailbox(key).is_ok() {
+            return;
+        }
+        self.ids.mailbox += 1;
+        let id = self.ids.mailbox;
+        let row = [
+            id.into(),
+            key.as_str().into(),
+            account.server.as_str().into(),
+            account.username.as_str().into(),
+        ];
+        self.batch.push(&shapes::MAILBOX_NEW, row);
+        self.mailboxes.insert(key.clone(), id);
+    }
+
+    fn commit(&mut self, commit: &Commit) -> Result<Receipt, StoreError> {
+        let mailbox = self.mailbox(&commit.watch.mailbox)?;
+        for event in &commit.events {
+            self.check(event)?;
+        }
+        let mut change = self.open_watch(commit, mailbox);
+        if change.state.epoch.replace(commit.entry.cursor.epoch) != Some(commit.entry.cursor.epoch)
+        {
+            change.state.suspects.clear();
+        }
+        change.cursor = commit.entry.cursor.clone();
+        change.hold = commit.entry.hold.clone();
+        if commit.entry.proven {
+            change.proven = Some(commit.now);
+        }
+        let facts: HashMap<ItemKey, &LedgerFacts> = commit
+            .facts
+            .iter()
+            .map(|facts| (facts.key, facts))
+            .collect();
+        for (key, outcome) in &commit.entry.outcomes {
+            let ItemKey::Uid(uid) = *key;
+            if let Outcome::Suspect { tries } = outcome {
+                change.state.suspects.insert(uid, *tries);
+            } else {
+                change.state.suspects.remove(&uid);
+                self.ledger(&mut change, commit, uid, *outcome, facts.get(key).copied());
+            }
+        }
+        for (key, spool) in &commit.quarantined {
+            let ItemKey::Uid(uid) = *key;
+            let epoch = change.cursor.epoch.0;
+            let row = [
+                change.state.id.into(),
+                epoch.into(),
+                uid.get().into(),
+                spool.0.as_str().into(),
+                commit.now.0.into(),
+            ];
+            self.batch.push(&shapes::QUARANTINE_NEW, row);
+        }
+        let mut receipt = Receipt::default();
+        for event in &commit.events {
+            change.deliveries += self.event(event, commit.now, &mut receipt)?;
+        }
+        self.watches.insert(commit.watch.clone(), change);
+        Ok(receipt)
+    }
+
+    fn open_watch(&mut self, commit: &Commit, mailbox: i64) -> WatchChange {
+        if let Some(change) = self.watches.remove(&commit.watch) {
+            return change;
+        }
+        let Entry { cursor, hold, .. } = &commit.entry;
+        let (cursor, hold) = (cursor.clone(), hold.clone());
+        let change = |state| WatchChange {
+            state,
+            cursor,
+            hold,
+            proven: None,
+            uids: 0,
+            deliveries: 0,
+        };
+        if let Some(state) = self.state.watches.get(&commit.watch) {
+            return change(state.clone());
+        }
+        self.ids.watch += 1;
+        let state = WatchState {
+            id: self.ids.watch,
+            epoch: None,
+            suspects: BTreeMap::new(),
+        };
+        let row = [
+            state.id.into(),
+            mailbox.into(),
+            commit.watch.folder.as_str().into(),
+            commit.now.0.into(),
+        ];
+        self.batch.push(&shapes::WATCH_NEW, row);
+        change(state)
+    }
+
+    fn ledger(
+        &mut self,
+        change: &mut WatchChange,
+        commit: &Commit,
+        uid: Uid,
+        outcome: Outcome,
+        facts: Option<&LedgerFacts>,
+    ) {
+        let Some((code, reason)) = codec::outcome(outcome) else {
+            return;
+        };
+        let fingerprint = facts.map(|facts| facts.fingerprint);
+        let place = (change.state.id, change.cursor.epoch, uid);
+        let shape = match self.seen.ledger.get(&place) {
+            None => {
+                change.uids += 1;
+                &shapes::LEDGER_NEW
+            }
+            Some(seen) if replaces(seen, code, fingerprint) => &shapes::LEDGER_SET,
+            Some(_) => return,
+        };
+        self.seen.ledger.insert(
+            place,
+            LedgerSeen {
+                outcome: code,
+                fingerprint,
+            },
+        );
+        let row = [
+            place.0.into(),
+            place.1.0.into(),
+            uid.get().into(),
+            code.into(),
+            reason.into(),
+            codec::found_by(commit.found_by).into(),
+            commit.now.0.into(),
+            facts
+                .and_then(|facts| facts.internal_date)
+                .map(|at| at.0)
+                .into(),
+            fingerprint
+                .as_ref()
+                .map(|fingerprint| fingerprint.0.as_slice())
+                .into(),
+        ];
+        self.batch.push(shape, row);
+    }
+
+    fn system_event(&mut self, event: &NewEvent, now: Wall) -> Result<Receipt, StoreError> {
+        self.check(event)?;
+        let mut receipt = Receipt::default();
+        let deliveries = self.event(event, now, &mut receipt)?;
+        if let Some(mailbox) = &event.mailbox {
+            *self
+                .mailbox_deliveries
+                .entry(self.mailbox(mailbox)?)
+                .or_default() += deliveries;
+        }
+        Ok(receipt)
+    }
+
+    /// Everything that `event` may refuse, before the first row.
+    fn check(&self, event: &NewEvent) -> Result<(), StoreError> {
+        if let Some(mailbox) = &event.mailbox {
+            self.mailbox(mailbox)?;
+        }
+        self.resolve(event).map(drop)
+    }
+
+    /// The id and generation to store the event under; `None` for one that is there already.
+    fn resolve(&self, event: &NewEvent) -> Result<Option<(Uuid, u32)>, StoreError> {
+        match &event.identity {
+            EventIdentity::System { id } => {
+                Ok((!self.seen.events.contains_key(id)).then_some((*id, 0)))
+            }
+            EventIdentity::Message(identity) => {
+                for generation in 0..GENERATIONS_MAX {
+                    let id = identity.id(generation);
+                    match self.seen.events.get(&id) {
+                        None => return Ok(Some((id, generation))),
+                        Some(seen) if *seen == Some(identity.fingerprint) => return Ok(None),
+                        Some(_) => {}
+                    }
+                }
+                Err(StoreError::Other(format!(
+                    "{} generations of event {}",
+                    GENERATIONS_MAX,
+                    identity.id(0)
+                )))
+            }
+        }
+    }
+
+    /// Adds an event with its deliveries; says how many.
+    fn event(
+        &mut self,
+        event: &NewEvent,
+        now: Wall,
+        receipt: &mut Receipt,
+    ) -> Result<i64, StoreError> {
+        let Some((uuid, generation)) = self.resolve(event)? else {
+            receipt.repeated += 1;
+            return Ok(0);
+        };
+        receipt.generations += u32::from(generation > 0);
+        let fingerprint = match &event.identity {
+            EventIdentity::Message(identity) => Some(identity.fingerprint),
+            EventIdentity::System { .. } => None,
+        };
+        let mailbox = event
+            .mailbox
+            .as_ref()
+            .map(|key| self.mailbox(key))
+            .transpose()?;
+        self.seen.events.insert(uuid, fingerprint);
+        self.ids.event += 1;
+        let id = self.ids.event;
+        let row = [
+            id.into(),
+            uuid.as_bytes().as_slice().into(),
+            event.event_type.as_str().into(),
+            mailbox.into(),
+            event.subject.as_str().into(),
+            event.time.0.into(),
+            now.0.into(),
+            event.message_id.as_deref().into(),
+            fingerprint
+                .as_ref()
+                .map(|fingerprint| fingerprint.0.as_slice())
+                .into(),
+            event.spool.as_ref().map(|key| key.0.as_str()).into(),
+            event.data.as_ref().into(),
+        ];
+        self.batch.push(&shapes::EVENT_NEW, row);
+        for delivery in &event.deliveries {
+            let (endpoint, sequence) = self.next_sequence(&delivery.endpoint);
+            self.ids.delivery += 1;
+            let state = if delivery.leased {
+                codec::delivery::LEASED
+            } else {
+                codec::delivery::PENDING
+            };
+            let row = [
+                self.ids.delivery.into(),
+                id.into(),
+                endpoint.into(),
+                sequence.into(),
+                mailbox.into(),
+                state.into(),
+                now.0.into(),
+                self.state.run.into(),
+            ];
+            self.batch.push(&shapes::DELIVERY_NEW, row);
+            if delivery.leased {
+                receipt.claimed.push(first_claim(
+                    self.ids.delivery,
+                    sequence,
+                    delivery,
+                    event,
+                    uuid,
+                    now,
+                ));
+            }
+        }
+        Ok(i64::try_from(event.deliveries.len()).unwrap_or(i64::MAX))
+    }
+
+    fn next_sequence(&mut self, key: &EndpointKey) -> (i64, i64) {
+        if !self.endpoints.contains_key(key) {
+            let known = self.state.endpoints.get(key).copied().unwrap_or_else(|| {
+                self.ids.endpoint += 1;
+                let id = self.ids.endpoint;
+                self.batch
+                    .push(&shapes::ENDPOINT_NEW, [id.into(), key.as_str().into()]);
+                EndpointState { id, sequence: 0 }
+            });
+            self.endpoints.insert(key.clone(), known);
+        }
+        self.endpoints.get_mut(key).map_or((0, 0), |endpoint| {
+            endpoint.sequence += 1;
+            (endpoint.id, endpoint.sequence)
+        })
+    }
+
+    fn settle(&mut self, settlements: &[Settlement]) {
+        for settlement in settlements {
+            let at = settlement.at.0;
+            let took = i64::try_from(settlement.took.as_millis()).unwrap_or(i64::MAX);
+            let status = settlement.status.map(i64::from);
+            let (state, due, attempted) = match &settlement.outcome {
+                Settled::Delivered => (codec::delivery::DELIVERED, settlement.at, true),
+                Settled::Retry { due, .. } => (codec::delivery::PENDING, *due, true),
+                Settled::Returned { due } => (codec::delivery::PENDING, *due, false),
+                Settled::Dead { .. } => (codec::delivery::DEAD, settlement.at, true),
+            };
+            let (refusals, refused_since, own_time) = match &settlement.outcome {
+                Settled::Retry {
+                    refusals,
+                    refused_since,
+                    own_time,
+                    ..
+                } => (
+                    Some(i64::from(*refusals)),
+                    refused_since.map(|at| at.0),
+                    Some(i64::try_from(own_time.as_millis()).unwrap_or(i64::MAX)),
+                ),
+                Settled::Delivered | Settled::Returned { .. } | Settled::Dead { .. } => {
+                    (None, None, None)
+                }
+            };
+            let (failed, dead_reason) = match &settlement.outcome {
+                Settled::Retry { .. } => (true, None),
+                Settled::Dead { reason } => (true, Some(reason.as_str())),
+                Settled::Delivered | Settled::Returned { .. } => (false, None),
+            };
+            let note = clipped(&settlement.note);
+            if failed {
+                let row = [
+                    settlement.delivery.into(),
+                    at.into(),
+                    took.into(),
+                    status.into(),
+                    note.into(),
+                ];
+                self.batch.push(&shapes::ATTEMPT_NEW, row);
+            }
+            let ended = state != codec::delivery::PENDING;
+            let row: [Value; 13] = [
+                settlement.delivery.into(),
+                state.into(),
+                due.0.into(),
+                i64::from(attempted).into(),
+                attempted.then(|| at.saturating_sub(took)).into(),
+                refusals.into(),
+                refused_since.into(),
+                own_time.into(),
+                ended.then_some(at).into(),
+                attempted.then_some(took).into(),
+                status.into(),
+                attempted.then_some(note).into(),
+                dead_reason.into(),
+            ];
+            self.batch.push(&shapes::DELIVERY_SETTLE, row);
+        }
+    }
+}
+
+/// A better answer replaces a worse one for the same UID; an event is never taken back.
+fn replaces(seen: &LedgerSeen, outcome: i64, fingerprint: Option<Fingerprint>) -> bool {
+    let better = outcome < seen.outcome;
+    let other = fingerprint.is_some() && seen.fingerprint != fingerprint;
+    better || (other && outcome == seen.outcome)
+}
+
+/// At most 512 bytes, cut between characters.
+fn clipped(note: &str) -> &str {
+    const NOTE_MAX: usize = 512;
+    note.get(..note.floor_char_boundary(NOTE_MAX))
+        .unwrap_or(note)
+}
+
+fn first_claim(
+    delivery: i64,
+    sequence: i64,
+    owed: &NewDelivery,
+    event: &NewEvent,
+    id: Uuid,
+    now: Wall,
+) -> Claimed {
+    Claimed {
+        delivery,
+        endpoint: owed.endpoint.clone(),
+        sequence,
+        attempts: 0,
+        first_attempt_at: None,
+        refusals: 0,
+        refused_since: None,
+        own_time: std::time::Duration::ZERO,
+        replay: None,
+        event: EventRow {
+            id,
+            event_type: event.event_type,
+            mailbox: event.mailbox.clone(),
+            subject: event.subject.clone(),
+            time: event.time,
+            stored_at: now,
+            data: event.data.clone(),
+        },
+    }
+}

@@ -1,0 +1,354 @@
+//! What operators and caretakers order: rare, each alone in its transaction, in bounded steps so
+//! that mail and deliveries get their turn between them.
+
+use std::time::Duration;
+
+use postrider_core::{
+    ids::{EndpointKey, MailboxKey},
+    time::Wall,
+};
+use sqlx::{Executor as _, SqliteConnection};
+use uuid::Uuid;
+
+use crate::{
+    codec,
+    model::{Account, ReplaySelector, SpoolKey, StoreError},
+    state::{EndpointState, State},
+};
+
+/// Events or deliveries per step: some ten milliseconds of the writer's time.
+const STEP: i64 = 500;
+/// Pages given back to the disk per step (4 MiB).
+const VACUUM_PAGES: i64 = 1024;
+
+#[derive(Clone, Debug)]
+pub(crate) enum Rare {
+    PauseMailbox(MailboxKey),
+    ResumeMailbox(MailboxKey),
+    Adopt(MailboxKey, Account),
+    PauseEndpoint(EndpointKey),
+    ResumeEndpoint(EndpointKey),
+    /// All that waits for the endpoint is due now.
+    Release(EndpointKey, Wall),
+    Replay {
+        selector: ReplaySelector,
+        now: Wall,
+        after: i64,
+    },
+    Discard {
+        event: Uuid,
+        now: Wall,
+    },
+    Prune {
+        settled_before: Wall,
+        after: i64,
+    },
+    Vacuum,
+}
+
+/// What an order, or one step of it, did.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Did {
+    pub(crate) count: u64,
+    /// Where the next step begins; `None`: it was the last.
+    pub(crate) next: Option<i64>,
+    pub(crate) events: Vec<Uuid>,
+    pub(crate) endpoints: Vec<EndpointKey>,
+    /// Files that nothing refers to any more.
+    pub(crate) spool: Vec<SpoolKey>,
+}
+
+impl Rare {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::PauseMailbox(_) => "pausing a mailbox",
+            Self::ResumeMailbox(_) => "resuming a mailbox",
+            Self::Adopt(..) => "adopting an account",
+            Self::PauseEndpoint(_) => "pausing an endpoint",
+            Self::ResumeEndpoint(_) => "resuming an endpoint",
+            Self::Release(..) => "making deliveries due",
+            Self::Replay { .. } => "replaying",
+            Self::Discard { .. } => "discarding",
+            Self::Prune { .. } => "pruning",
+            Self::Vacuum => "giving room back",
+        }
+    }
+}
+
+type Outcome = Result<Result<Did, StoreError>, sqlx::Error>;
+
+/// Performs one order or step. An outer error leaves a transaction to roll back.
+pub(crate) async fn perform(
+    conn: &mut SqliteConnection,
+    state: &mut State,
+    rare: &Rare,
+) -> Outcome {
+    match rare {
+        Rare::PauseMailbox(key) => mailbox_paused(conn, key, 1).await,
+        Rare::ResumeMailbox(key) => mailbox_paused(conn, key, 0).await,
+        Rare::Adopt(key, account) => adopt(conn, key, account).await,
+        Rare::PauseEndpoint(key) => endpoint_paused(conn, state, key, 1).await,
+        Rare::ResumeEndpoint(key) => endpoint_paused(conn, state, key, 0).await,
+        Rare::Release(key, now) => {
+            let id = state.endpoints.get(key).map(|endpoint| endpoint.id);
+            let query = sqlx::query(
+                "UPDATE delivery SET due = ?1 WHERE endpoint = ?2 AND state = 0 AND due > ?1",
+            );
+            let done = query.bind(now.0).bind(id).execute(conn).await?;
+            Ok(Ok(Did {
+                count: done.rows_affected(),
+                ..Did::default()
+            }))
+        }
+        Rare::Replay {
+            selector,
+            now,
+            after,
+        } => replay(conn, selector, *now, *after).await,
+        Rare::Discard { event, now } => {
+            let query = sqlx::query(
+                "UPDATE delivery SET state = 4, settled_at = ?1 \
+                 WHERE event = (SELECT id FROM event WHERE uuid = ?2) AND state IN (0, 3)",
+            );
+            let done = query
+                .bind(now.0)
+                .bind(event.as_bytes().as_slice())
+                .execute(conn)
+                .await?;
+            Ok(Ok(Did {
+                count: done.rows_affected(),
+                ..Did::default()
+            }))
+        }
+        Rare::Prune {
+            settled_before,
+            after,
+        } => prune(conn, *settled_before, *after).await,
+        Rare::Vacuum => vacuum(conn).await,
+    }
+}
+
+async fn mailbox_paused(conn: &mut SqliteConnection, key: &MailboxKey, paused: i64) -> Outcome {
+    let query = sqlx::query("UPDATE mailbox SET paused = ? WHERE name = ?")
+        .bind(paused)
+        .bind(key.as_str());
+    let count = query.execute(conn).await?.rows_affected();
+    Ok(known(key, count))
+}
+
+fn known(key: &MailboxKey, count: u64) -> Result<Did, StoreError> {
+    match count {
+        0 => Err(StoreError::Other(format!(
+            "mailbox {key} is not known to the store"
+        ))),
+        _ => Ok(Did {
+            count,
+            ..Did::default()
+        }),
+    }
+}
+
+/// Whether the mail behind it is the same is the watch's to find out: it begins a new epoch.
+async fn adopt(conn: &mut SqliteConnection, key: &MailboxKey, account: &Account) -> Outcome {
+    let query = sqlx::query("UPDATE mailbox SET server = ?, username = ? WHERE name = ?");
+    let query = query
+        .bind(&account.server)
+        .bind(&account.username)
+        .bind(key.as_str());
+    let count = query.execute(conn).await?.rows_affected();
+    Ok(known(key, count))
+}
+
+async fn endpoint_paused(
+    conn: &mut SqliteConnection,
+    state: &mut State,
+    key: &EndpointKey,
+    paused: i64,
+) -> Outcome {
+    let known = state.endpoints.get(key).map(|endpoint| endpoint.id);
+    let id = known.unwrap_or(state.ids.endpoint + 1);
+    sqlx::query(
+        "INSERT INTO endpoint (id, name, paused) VALUES (?, ?, ?) \
+         ON CONFLICT (id) DO UPDATE SET paused = excluded.paused",
+    )
+    .bind(id)
+    .bind(key.as_str())
+    .bind(paused)
+    .execute(conn)
+    .await?;
+    if known.is_none() {
+        state.ids.endpoint = id;
+        state
+            .endpoints
+            .insert(key.clone(), EndpointState { id, sequence: 0 });
+    }
+    Ok(Ok(Did {
+        count: 1,
+        ..Did::default()
+    }))
+}
+
+/// The next deliveries that a selector means: id, event, endpoint.
+pub(crate) async fn replayable(
+    conn: &mut SqliteConnection,
+    selector: &ReplaySelector,
+    after: i64,
+) -> Result<Vec<(i64, Uuid, EndpointKey)>, sqlx::Error> {
+    let rows: Vec<(i64, Vec<u8>, String)> = match selector {
+        ReplaySelector::Event(id) => {
+            sqlx::query_as(
+                "SELECT d.id, e.uuid, p.name FROM event e JOIN delivery d ON d.event = e.id \
+                 JOIN endpoint p ON p.id = d.endpoint \
+                 WHERE e.uuid = ? AND d.state IN (2, 3) AND d.id > ? ORDER BY d.id LIMIT ?",
+            )
+            .bind(id.as_bytes().as_slice())
+            .bind(after)
+            .bind(STEP)
+            .fetch_all(conn)
+            .await?
+        }
+        ReplaySelector::Dead { endpoint, since } => {
+            sqlx::query_as(
+                "SELECT d.id, e.uuid, p.name FROM endpoint p JOIN delivery d ON d.endpoint = p.id AND d.state = 3 \
+                 JOIN event e ON e.id = d.event \
+                 WHERE (?1 IS NULL OR p.name = ?1) AND coalesce(d.settled_at, 0) >= ?2 AND d.id > ?3 \
+                 ORDER BY d.id LIMIT ?4",
+            )
+            .bind(endpoint.as_ref().map(EndpointKey::as_str))
+            .bind(since.map_or(i64::MIN, |since| since.0))
+            .bind(after)
+            .bind(STEP)
+            .fetch_all(conn)
+            .await?
+        }
+    };
+    let parsed = rows.into_iter().filter_map(|(id, event, endpoint)| {
+        Some((
+            id,
+            Uuid::from_slice(&event).ok()?,
+            EndpointKey::new(endpoint),
+        ))
+    });
+    Ok(parsed.collect())
+}
+
+/// What a step of a replay did, or would do.
+pub(crate) fn replayed(rows: Vec<(i64, Uuid, EndpointKey)>) -> Did {
+    let mut did = Did {
+        count: rows.len() as u64,
+        ..Did::default()
+    };
+    did.next = rows
+        .last()
+        .map(|(id, ..)| *id)
+        .filter(|_| rows.len() as i64 == STEP);
+    for (_, event, endpoint) in rows {
+        did.events.push(event);
+        if !did.endpoints.contains(&endpoint) {
+            did.endpoints.push(endpoint);
+        }
+    }
+    did
+}
+
+async fn replay(
+    conn: &mut SqliteConnection,
+    selector: &ReplaySelector,
+    now: Wall,
+    after: i64,
+) -> Outcome {
+    let rows = replayable(conn, selector, after).await?;
+    let ids: Vec<i64> = rows.iter().map(|(id, ..)| *id).collect();
+    sqlx::query(
+        "UPDATE delivery SET state = 0, due = ?1, refusals = 0, refused_since = NULL, own_time_ms = 0, \
+         settled_at = NULL, dead_reason = NULL, replays = replays + 1, \
+         replay = json_object('at', ?2, 'number', replays + 1) WHERE id IN (SELECT value FROM json_each(?3))",
+    )
+    .bind(now.0)
+    .bind(now.rfc3339())
+    .bind(codec::id_list(&ids))
+    .execute(conn)
+    .await?;
+    Ok(Ok(replayed(rows)))
+}
+
+/// Deletes events that are over for every endpoint, and were so before a time. Ledger rows stay,
+/// and what goes is added to the counters, so that both sums stay true.
+async fn prune(conn: &mut SqliteConnection, settled_before: Wall, after: i64) -> Outcome {
+    let (last, old): (Option<i64>, i64) = sqlx::query_as(
+        "SELECT max(id), coalesce(sum(stored_at < ?1), 0) \
+         FROM (SELECT id, stored_at FROM event WHERE id > ?2 ORDER BY id LIMIT ?3)",
+    )
+    .bind(settled_before.0)
+    .bind(after)
+    .bind(STEP)
+    .fetch_one(&mut *conn)
+    .await?;
+    let Some(last) = last.filter(|_| old > 0) else {
+        return Ok(Ok(Did::default()));
+    };
+    let rows: Vec<(i64, Option<String>)> = sqlx::query_as(
+        "SELECT e.id, e.spool FROM event e WHERE e.id > ?1 AND e.id <= ?2 AND e.stored_at < ?3 AND NOT EXISTS \
+         (SELECT 1 FROM delivery d WHERE d.event = e.id AND (d.state NOT IN (2, 4) OR d.settled_at >= ?3))",
+    )
+    .bind(after)
+    .bind(last)
+    .bind(settled_before.0)
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut did = Did {
+        count: rows.len() as u64,
+        next: Some(last),
+        ..Did::default()
+    };
+    if rows.is_empty() {
+        return Ok(Ok(did));
+    }
+    let ids = codec::id_list(&rows.iter().map(|(id, _)| *id).collect::<Vec<_>>());
+    conn.execute("BEGIN IMMEDIATE").await?;
+    for statement in [
+        "UPDATE endpoint SET pruned_delivered = pruned_delivered + v.delivered, \
+         pruned_discarded = pruned_discarded + v.discarded FROM (SELECT endpoint AS id, sum(state = 2) AS delivered, \
+         sum(state = 4) AS discarded FROM delivery WHERE event IN (SELECT value FROM json_each(?)) GROUP BY endpoint) \
+         AS v WHERE endpoint.id = v.id",
+        "UPDATE mailbox SET pruned_delivered = pruned_delivered + v.delivered, \
+         pruned_discarded = pruned_discarded + v.discarded FROM (SELECT mailbox AS id, sum(state = 2) AS delivered, \
+         sum(state = 4) AS discarded FROM delivery WHERE event IN (SELECT value FROM json_each(?)) GROUP BY mailbox) \
+         AS v WHERE mailbox.id = v.id",
+        "DELETE FROM delivery WHERE event IN (SELECT value FROM json_each(?))",
+        "DELETE FROM event WHERE id IN (SELECT value FROM json_each(?))",
+    ] {
+        sqlx::query(statement)
+            .bind(&ids)
+            .execute(&mut *conn)
+            .await?;
+    }
+    conn.execute("COMMIT").await?;
+    did.spool = rows
+        .into_iter()
+        .filter_map(|(_, spool)| spool)
+        .map(SpoolKey)
+        .collect();
+    Ok(Ok(did))
+}
+
+async fn vacuum(conn: &mut SqliteConnection) -> Outcome {
+    let (free,): (i64,) = sqlx::query_as("PRAGMA freelist_count")
+        .fetch_one(&mut *conn)
+        .await?;
+    if free < VACUUM_PAGES {
+        conn.execute("PRAGMA wal_checkpoint(PASSIVE)").await?;
+        return Ok(Ok(Did::default()));
+    }
+    conn.execute("PRAGMA incremental_vacuum(1024)").await?;
+    Ok(Ok(Did {
+        count: VACUUM_PAGES as u64,
+        next: Some(0),
+        ..Did::default()
+    }))
+}
+
+/// The wall time before which something must have been settled.
+pub(crate) fn before(now: Wall, keep: Duration) -> Wall {
+    now - keep
+}

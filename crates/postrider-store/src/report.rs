@@ -1,0 +1,402 @@
+//! What operators ask: events and their story, where watches stand, whether the sums add up.
+
+use std::{collections::HashMap, time::Duration};
+
+use postrider_core::{
+    ids::{EndpointKey, FolderName, MailboxKey, WatchKey},
+    time::Wall,
+};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use uuid::Uuid;
+
+use crate::{
+    codec::{self, CursorColumns},
+    error::doing,
+    model::{
+        Account, AttemptRow, DeliveryRow, EventDetail, EventFilter, EventRow, EventSummary,
+        MailboxRow, SpoolKey, StoreError, Sums, WatchRow,
+    },
+    outbox::{count, event_type, state_name},
+    readers::Readers,
+};
+
+/// More than an operator reads; a program pages by `since`.
+const EVENTS_MAX: u32 = 1000;
+
+/// Newest first.
+pub(crate) async fn events(
+    readers: &Readers,
+    filter: &EventFilter,
+) -> Result<Vec<EventSummary>, StoreError> {
+    type Columns = (
+        i64,
+        Vec<u8>,
+        String,
+        Option<String>,
+        String,
+        i64,
+        i64,
+        Option<String>,
+    );
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "SELECT e.id, e.uuid, e.type, m.name, e.subject, e.time, e.stored_at, e.message_id \
+         FROM event e LEFT JOIN mailbox m ON m.id = e.mailbox WHERE 1 = 1",
+    );
+    if let Some(mailbox) = &filter.mailbox {
+        query
+            .push(" AND e.mailbox = (SELECT id FROM mailbox WHERE name = ")
+            .push_bind(mailbox.to_string())
+            .push(")");
+    }
+    if let Some(kind) = filter.event_type {
+        query.push(" AND e.type = ").push_bind(kind.as_str());
+    }
+    if let Some(message_id) = &filter.message_id {
+        query
+            .push(" AND e.message_id = ")
+            .push_bind(message_id.clone());
+    }
+    if let Some(since) = filter.since {
+        query.push(" AND e.stored_at >= ").push_bind(since.0);
+    }
+    let states = match filter
+        .state
+        .as_deref()
+        .map(|name| (name, codec::delivery::parse(name)))
+    {
+        Some((name, None)) => {
+            return Err(StoreError::Other(format!("no delivery is ever {name:?}")));
+        }
+        Some((_, states)) => states,
+        None => None,
+    };
+    if filter.endpoint.is_some() || states.is_some() {
+        query.push(
+            " AND e.id IN (SELECT event FROM delivery WHERE endpoint IN (SELECT id FROM endpoint",
+        );
+        if let Some(endpoint) = &filter.endpoint {
+            query.push(" WHERE name = ").push_bind(endpoint.to_string());
+        }
+        query.push(")");
+        if let Some([one, other]) = states {
+            query
+                .push(" AND state IN (")
+                .push_bind(one)
+                .push(", ")
+                .push_bind(other)
+                .push(")");
+        }
+        query.push(")");
+    }
+    query
+        .push(" ORDER BY e.id DESC LIMIT ")
+        .push_bind(i64::from(filter.limit.min(EVENTS_MAX)));
+    let mut reader = readers.get().await?;
+    let rows: Vec<Columns> = query
+        .build_query_as()
+        .fetch_all(reader.conn())
+        .await
+        .map_err(doing("listing events"))?;
+    let ids: Vec<i64> = rows.iter().map(|row| row.0).collect();
+    let mut owed = deliveries(reader.conn(), &ids)
+        .await
+        .map_err(doing("listing deliveries"))?;
+    rows.into_iter()
+        .map(
+            |(id, uuid, kind, mailbox, subject, time, stored_at, message_id)| {
+                Ok(EventSummary {
+                    id: uuid_of(&uuid)?,
+                    event_type: event_type(&kind)?,
+                    mailbox: mailbox.map(MailboxKey::new),
+                    subject,
+                    time: Wall(time),
+                    stored_at: Wall(stored_at),
+                    message_id,
+                    deliveries: owed.remove(&id).unwrap_or_default(),
+                })
+            },
+        )
+        .collect::<Result<_, sqlx::Error>>()
+        .map_err(doing("reading events"))
+}
+
+/// An event with all that became of it.
+pub(crate) async fn event(
+    readers: &Readers,
+    uuid: Uuid,
+) -> Result<Option<EventDetail>, StoreError> {
+    let mut reader = readers.get().await?;
+    event_detail(reader.conn(), uuid)
+        .await
+        .map_err(doing("reading an event"))
+}
+
+async fn event_detail(
+    conn: &mut SqliteConnection,
+    uuid: Uuid,
+) -> Result<Option<EventDetail>, sqlx::Error> {
+    type Columns = (
+        i64,
+        String,
+        Option<String>,
+        String,
+        i64,
+        i64,
+        Option<String>,
+        Option<String>,
+        Vec<u8>,
+    );
+    let row: Option<Columns> = sqlx::query_as(
+        "SELECT e.id, e.type, m.name, e.subject, e.time, e.stored_at, e.message_id, e.spool, e.data \
+         FROM event e LEFT JOIN mailbox m ON m.id = e.mailbox WHERE e.uuid = ?",
+    )
+    .bind(uuid.as_bytes().as_slice())
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some((id, kind, mailbox, subject, time, stored_at, message_id, spool, data)) = row else {
+        return Ok(None);
+    };
+    let deliveries = deliveries(conn, &[id])
+        .await?
+        .remove(&id)
+        .unwrap_or_default();
+    Ok(Some(EventDetail {
+        event: EventRow {
+            id: uuid,
+            event_type: event_type(&kind)?,
+            mailbox: mailbox.map(MailboxKey::new),
+            subject,
+            time: Wall(time),
+            stored_at: Wall(stored_at),
+            data: data.into(),
+        },
+        message_id,
+        spool: spool.map(SpoolKey),
+        attempts: attempts(conn, id).await?,
+        deliveries,
+    }))
+}
+
+/// Failed attempts have rows of their own; the one that delivered is on the delivery.
+async fn attempts(conn: &mut SqliteConnection, event: i64) -> Result<Vec<AttemptRow>, sqlx::Error> {
+    let rows: Vec<(i64, String, i64, i64, Option<i64>, String)> = sqlx::query_as(
+        "SELECT d.id, p.name, a.at, a.took_ms, a.status, a.note FROM delivery d JOIN endpoint p ON p.id = d.endpoint \
+         JOIN attempt a ON a.delivery = d.id WHERE d.event = ?1 \
+         UNION ALL \
+         SELECT d.id, p.name, d.settled_at, coalesce(d.took_ms, 0), d.last_status, coalesce(d.last_note, '') \
+         FROM delivery d JOIN endpoint p ON p.id = d.endpoint WHERE d.event = ?1 AND d.state = 2 \
+         ORDER BY 3, 1",
+    )
+    .bind(event)
+    .fetch_all(conn)
+    .await?;
+    let row = |(delivery, endpoint, at, took, status, note): (
+        i64,
+        String,
+        i64,
+        i64,
+        Option<i64>,
+        String,
+    )| AttemptRow {
+        delivery,
+        endpoint: EndpointKey::new(endpoint),
+        at: Wall(at),
+        took: Duration::from_millis(u64::try_from(took).unwrap_or(0)),
+        status: status.and_then(|status| u16::try_from(status).ok()),
+        note,
+    };
+    Ok(rows.into_iter().map(row).collect())
+}
+
+async fn deliveries(
+    conn: &mut SqliteConnection,
+    events: &[i64],
+) -> Result<HashMap<i64, Vec<DeliveryRow>>, sqlx::Error> {
+    type Columns = (
+        i64,
+        i64,
+        String,
+        i64,
+        i64,
+        i64,
+        i64,
+        Option<i64>,
+        Option<String>,
+        Option<i64>,
+        Option<String>,
+    );
+    let rows: Vec<Columns> = sqlx::query_as(
+        "SELECT d.event, d.id, p.name, d.sequence, d.state, d.attempts, d.due, d.settled_at, d.dead_reason, \
+         d.last_status, d.last_note FROM json_each(?) AS asked JOIN delivery d ON d.event = asked.value \
+         JOIN endpoint p ON p.id = d.endpoint ORDER BY d.id",
+    )
+    .bind(codec::id_list(events))
+    .fetch_all(conn)
+    .await?;
+    let mut all: HashMap<i64, Vec<DeliveryRow>> = HashMap::new();
+    for (
+        event,
+        delivery,
+        endpoint,
+        sequence,
+        state,
+        attempts,
+        due,
+        settled,
+        dead_reason,
+        status,
+        note,
+    ) in rows
+    {
+        let waits = matches!(state, codec::delivery::PENDING | codec::delivery::LEASED);
+        all.entry(event).or_default().push(DeliveryRow {
+            delivery,
+            endpoint: EndpointKey::new(endpoint),
+            sequence,
+            state: state_name(state),
+            attempts: count(attempts),
+            due: waits.then_some(Wall(due)),
+            delivered_at: settled
+                .filter(|_| state == codec::delivery::DELIVERED)
+                .map(Wall),
+            dead_reason,
+            last_status: status.and_then(|status| u16::try_from(status).ok()),
+            last_note: note,
+        });
+    }
+    Ok(all)
+}
+
+/// Both sums, over everything and per mailbox, from one statement and so from one moment. The
+/// left sides are counters, the right sides are counted from rows.
+pub(crate) async fn sums(readers: &Readers) -> Result<(Sums, Vec<(MailboxKey, Sums)>), StoreError> {
+    let mut reader = readers.get().await?;
+    let rows: Vec<(i64, i64, i64, i64, i64, i64, i64)> = sqlx::query_as(
+        "SELECT 0, mailbox, sum(uids), sum(deliveries), 0, 0, 0 FROM watch GROUP BY mailbox \
+         UNION ALL SELECT 1, w.mailbox, l.a, l.b, l.c, l.d, l.e FROM (SELECT watch, sum(outcome = 1) AS a, \
+         sum(outcome = 2) AS b, sum(outcome = 3) AS c, sum(outcome = 4) AS d, sum(outcome = 5) AS e \
+         FROM ledger GROUP BY watch) AS l JOIN watch w ON w.id = l.watch \
+         UNION ALL SELECT 2, coalesce(mailbox, 0), sum(state < 2), sum(state = 2), sum(state = 3), sum(state = 4), 0 \
+         FROM delivery GROUP BY mailbox \
+         UNION ALL SELECT 3, id, deliveries, pruned_delivered, pruned_discarded, 0, 0 FROM mailbox \
+         UNION ALL SELECT 4, 0, coalesce(sum(sequence), 0), coalesce(sum(pruned_delivered), 0), \
+         coalesce(sum(pruned_discarded), 0), 0, 0 FROM endpoint",
+    )
+    .fetch_all(reader.conn())
+    .await
+    .map_err(doing("adding up"))?;
+    let names: Vec<(i64, String)> = sqlx::query_as("SELECT id, name FROM mailbox")
+        .fetch_all(reader.conn())
+        .await
+        .map_err(doing("reading mailboxes"))?;
+    let mut all = Sums::default();
+    let mut each: HashMap<i64, Sums> = names.iter().map(|(id, _)| (*id, Sums::default())).collect();
+    for (kind, mailbox, a, b, c, d, e) in rows {
+        let [a, b, c, d, e] = [a, b, c, d, e].map(|value| u64::try_from(value).unwrap_or(0));
+        let mut nobody = Sums::default();
+        let one = each.get_mut(&mailbox).unwrap_or(&mut nobody);
+        match kind {
+            0 => {
+                one.deliveries += b;
+                for sums in [one, &mut all] {
+                    sums.uids += a;
+                }
+            }
+            1 => {
+                for sums in [one, &mut all] {
+                    sums.event += a;
+                    sums.known += b;
+                    sums.skipped += c;
+                    sums.quarantined += d;
+                    sums.vanished += e;
+                }
+            }
+            2 => {
+                for sums in [one, &mut all] {
+                    sums.pending += a;
+                    sums.delivered += b;
+                    sums.dead += c;
+                    sums.discarded += d;
+                }
+            }
+            3 => {
+                one.deliveries += a;
+                one.delivered += b;
+                one.discarded += c;
+            }
+            _ => {
+                all.deliveries += a;
+                all.delivered += b;
+                all.discarded += c;
+            }
+        }
+    }
+    let mut mailboxes: Vec<_> = names
+        .into_iter()
+        .map(|(id, name)| {
+            (
+                MailboxKey::new(name),
+                each.get(&id).copied().unwrap_or_default(),
+            )
+        })
+        .collect();
+    mailboxes.sort_by(|one, other| one.0.cmp(&other.0));
+    Ok((all, mailboxes))
+}
+
+pub(crate) async fn watches(readers: &Readers) -> Result<Vec<WatchRow>, StoreError> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        name: String,
+        folder: String,
+        hold: Option<String>,
+        last_proven: Option<i64>,
+        #[sqlx(flatten)]
+        cursor: CursorColumns,
+    }
+    let mut reader = readers.get().await?;
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT m.name, w.folder, w.hold, w.last_proven, w.uid_validity, w.epoch, w.last_uid, w.floor_uid, w.gaps, \
+         w.anchor_uid, w.anchor_print, w.sieve \
+         FROM watch w JOIN mailbox m ON m.id = w.mailbox ORDER BY m.name, w.folder",
+    )
+    .fetch_all(reader.conn())
+    .await
+    .map_err(doing("listing watches"))?;
+    let row = |row: Row| {
+        let cursor = row.cursor.cursor()?;
+        Ok(WatchRow {
+            watch: WatchKey {
+                mailbox: MailboxKey::new(row.name),
+                folder: FolderName::new(row.folder),
+            },
+            uid_validity: cursor.as_ref().map(|cursor| cursor.uid_validity),
+            last: cursor.as_ref().and_then(|cursor| cursor.last),
+            gaps: cursor.map_or(0, |cursor| {
+                u32::try_from(cursor.gaps.len()).unwrap_or(u32::MAX)
+            }),
+            hold: row.hold.as_deref().map(codec::parse_hold),
+            last_proven: row.last_proven.map(Wall),
+        })
+    };
+    rows.into_iter().map(row).collect()
+}
+
+pub(crate) async fn mailboxes(readers: &Readers) -> Result<Vec<MailboxRow>, StoreError> {
+    let mut reader = readers.get().await?;
+    let rows: Vec<(String, String, String, i64)> =
+        sqlx::query_as("SELECT name, server, username, paused FROM mailbox ORDER BY name")
+            .fetch_all(reader.conn())
+            .await
+            .map_err(doing("listing mailboxes"))?;
+    let row = |(name, server, username, paused): (String, String, String, i64)| MailboxRow {
+        mailbox: MailboxKey::new(name),
+        account: Account { server, username },
+        paused: paused != 0,
+    };
+    Ok(rows.into_iter().map(row).collect())
+}
+
+fn uuid_of(bytes: &[u8]) -> Result<Uuid, sqlx::Error> {
+    Uuid::from_slice(bytes).map_err(|error| sqlx::Error::Decode(error.into()))
+}

@@ -1,0 +1,132 @@
+//! The statements of the writer, one per table and kind of change.
+
+use crate::rows::Shape;
+
+macro_rules! filtered {
+    () => {
+        ") WHERE column1 IS NOT NULL"
+    };
+}
+
+pub(crate) static MAILBOX_NEW: Shape = Shape {
+    head: "INSERT INTO mailbox (id, name, server, username) SELECT * FROM (",
+    width: 4,
+    tail: filtered!(),
+};
+
+/// Deliveries of events that came without a watch.
+pub(crate) static MAILBOX_COUNT: Shape = Shape {
+    head: "UPDATE mailbox SET deliveries = mailbox.deliveries + v.column2 FROM (",
+    width: 2,
+    tail: ") AS v WHERE mailbox.id = v.column1",
+};
+
+pub(crate) static ENDPOINT_NEW: Shape = Shape {
+    head: "INSERT INTO endpoint (id, name) SELECT * FROM (",
+    width: 2,
+    tail: filtered!(),
+};
+
+pub(crate) static ENDPOINT_SEQUENCE: Shape = Shape {
+    head: "UPDATE endpoint SET sequence = v.column2 FROM (",
+    width: 2,
+    tail: ") AS v WHERE endpoint.id = v.column1",
+};
+
+pub(crate) static WATCH_NEW: Shape = Shape {
+    head: "INSERT INTO watch (id, mailbox, folder, first_sight) SELECT * FROM (",
+    width: 4,
+    tail: filtered!(),
+};
+
+pub(crate) static WATCH_SET: Shape = Shape {
+    head: "UPDATE watch SET uid_validity = v.column2, epoch = v.column3, last_uid = v.column4, \
+           floor_uid = v.column5, gaps = v.column6, anchor_uid = v.column7, anchor_print = v.column8, \
+           sieve = v.column9, suspects = v.column10, hold = v.column11, \
+           last_proven = coalesce(v.column12, watch.last_proven), uids = watch.uids + v.column13, \
+           deliveries = watch.deliveries + v.column14 FROM (",
+    width: 14,
+    tail: ") AS v WHERE watch.id = v.column1",
+};
+
+pub(crate) static LEDGER_NEW: Shape = Shape {
+    head: "INSERT INTO ledger (watch, epoch, uid, outcome, reason, found_by, taken_at, internal_date, fingerprint) \
+           SELECT * FROM (",
+    width: 9,
+    tail: filtered!(),
+};
+
+/// A UID that was taken before gets a better answer.
+pub(crate) static LEDGER_SET: Shape = Shape {
+    head: "UPDATE ledger SET outcome = v.column4, reason = v.column5, found_by = v.column6, taken_at = v.column7, \
+           internal_date = v.column8, fingerprint = v.column9 FROM (",
+    width: 9,
+    tail: ") AS v WHERE ledger.watch = v.column1 AND ledger.epoch = v.column2 AND ledger.uid = v.column3",
+};
+
+pub(crate) static QUARANTINE_NEW: Shape = Shape {
+    head: "INSERT OR REPLACE INTO quarantine (watch, epoch, uid, spool, at) SELECT * FROM (",
+    width: 5,
+    tail: filtered!(),
+};
+
+pub(crate) static EVENT_NEW: Shape = Shape {
+    head: "INSERT INTO event (id, uuid, type, mailbox, subject, time, stored_at, message_id, fingerprint, spool, data) \
+           SELECT * FROM (",
+    width: 11,
+    tail: filtered!(),
+};
+
+/// Only for what is being sent: a settlement of anything else says nothing.
+pub(crate) static ATTEMPT_NEW: Shape = Shape {
+    head: "INSERT INTO attempt (delivery, at, took_ms, status, note) \
+           SELECT v.column1, v.column2, v.column3, v.column4, v.column5 FROM (",
+    width: 5,
+    tail: ") AS v JOIN delivery ON delivery.id = v.column1 AND delivery.state = 1",
+};
+
+pub(crate) static DELIVERY_NEW: Shape = Shape {
+    head: "INSERT INTO delivery (id, event, endpoint, sequence, mailbox, state, due, run) SELECT * FROM (",
+    width: 8,
+    tail: filtered!(),
+};
+
+/// Columns: id, state, due, attempts to add, started, refusals, refused_since, own_time_ms,
+/// settled_at, took_ms, status, note, dead_reason. The counters are set by a retry alone; what
+/// was given back without an attempt keeps all it had.
+pub(crate) static DELIVERY_SETTLE: Shape = Shape {
+    head: "UPDATE delivery SET state = v.column2, due = v.column3, attempts = delivery.attempts + v.column4, \
+           first_attempt_at = coalesce(delivery.first_attempt_at, v.column5), \
+           refusals = coalesce(v.column6, delivery.refusals), \
+           refused_since = CASE WHEN v.column6 IS NULL THEN delivery.refused_since ELSE v.column7 END, \
+           own_time_ms = coalesce(v.column8, delivery.own_time_ms), settled_at = v.column9, \
+           took_ms = coalesce(v.column10, delivery.took_ms), \
+           last_status = CASE WHEN v.column4 = 0 THEN delivery.last_status ELSE v.column11 END, \
+           last_note = coalesce(v.column12, delivery.last_note), dead_reason = v.column13 FROM (",
+    width: 13,
+    tail: ") AS v WHERE delivery.id = v.column1 AND delivery.state = 1",
+};
+
+pub(crate) static DELIVERY_LEASE: Shape = Shape {
+    head: "UPDATE delivery SET state = 1, run = v.column2 FROM (",
+    width: 2,
+    tail: ") AS v WHERE delivery.id = v.column1 AND delivery.state = 0",
+};
+
+/// What refers to a row comes after it.
+pub(crate) static ORDER: [&Shape; 14] = [
+    &MAILBOX_NEW,
+    &MAILBOX_COUNT,
+    &ENDPOINT_NEW,
+    &ENDPOINT_SEQUENCE,
+    &WATCH_NEW,
+    &WATCH_SET,
+    &LEDGER_NEW,
+    &LEDGER_SET,
+    &QUARANTINE_NEW,
+    &EVENT_NEW,
+    &ATTEMPT_NEW,
+    &DELIVERY_SETTLE,
+    &DELIVERY_LEASE,
+    &DELIVERY_NEW,
+];

@@ -1,0 +1,384 @@
+//! The handle that everybody has. Cheap to clone; every write is durable when its call returns.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use postrider_core::{
+    fingerprint::Fingerprint,
+    ids::{EndpointKey, MailboxKey, Uid, UidValidity, WatchKey},
+    time::Wall,
+    watch::{Known, Stored},
+};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use crate::{
+    ledger,
+    model::{
+        Account, Claimed, Commit, EventDetail, EventFilter, EventSummary, MailboxRow, NewEvent,
+        OpenError, Options, OutboxRow, Receipt, ReplaySelector, Replayed, Run, Settlement, Space,
+        StoreError, Sums, WatchRow,
+    },
+    open::{self, Opened},
+    outbox,
+    plan::{Answer, Work},
+    rare::{self, Did, Rare},
+    readers::Readers,
+    report,
+    room::Room,
+    spool::Spool,
+    writer::{GROUP_MAX, Reply, Request},
+};
+
+/// Requests that may wait for the writer: two groups, so that one fills while one is written.
+const QUEUE_MAX: usize = 2 * GROUP_MAX;
+/// Event ids that a replay names.
+const REPLAYED_NAMED_MAX: usize = 1000;
+
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    writer: mpsc::Sender<Request>,
+    readers: Readers,
+    room: Arc<Room>,
+    spool: Spool,
+    failed: Arc<OnceLock<String>>,
+    unclean: bool,
+    due_ahead_max: Duration,
+}
+
+impl Store {
+    /// Opens or creates the store, alone: a second process gets [`OpenError::Locked`]. Leases of
+    /// earlier processes end.
+    pub async fn open(options: Options) -> Result<Self, OpenError> {
+        let Opened {
+            writer,
+            readers,
+            room,
+            spool,
+            failed,
+            unclean,
+        } = open::open(&options).await?;
+        let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+        tokio::spawn(writer.run(receiver));
+        let due_ahead_max = options.due_ahead_max;
+        Ok(Self(Arc::new(Inner {
+            writer: sender,
+            readers,
+            room,
+            spool,
+            failed,
+            unclean,
+            due_ahead_max,
+        })))
+    }
+
+    /// Ends in order: what is queued is stored, the end is marked as clean, the log is moved into
+    /// the database and the lock is released. Later calls get [`StoreError::Busy`].
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.0.readers.close().await;
+        self.ask(Request::Close).await
+    }
+
+    // ------------------------------------------------------------ watches
+
+    /// What is stored of a watch. The first call for a mailbox stores its account.
+    pub async fn load(
+        &self,
+        watch: &WatchKey,
+        account: &Account,
+        _now: Wall,
+    ) -> Result<Stored, StoreError> {
+        let stored = match ledger::stored(&self.0.readers, watch, account).await? {
+            Some(stored) => stored,
+            None => {
+                let (mailbox, account) = (watch.mailbox.clone(), account.clone());
+                self.work(Work::Ensure { mailbox, account }).await?;
+                Stored::default()
+            }
+        };
+        Ok(Stored {
+            unclean: self.0.unclean,
+            ..stored
+        })
+    }
+
+    /// Stores outcomes, events, deliveries and cursor of one watch, all or nothing.
+    pub async fn commit(&self, commit: Commit) -> Result<Receipt, StoreError> {
+        self.receipt(Work::Commit(Box::new(commit))).await
+    }
+
+    /// How often each of these fingerprints was taken before continuity broke, less those that
+    /// were matched since; without those for which that is zero.
+    pub async fn recall(
+        &self,
+        watch: &WatchKey,
+        prints: &[Fingerprint],
+    ) -> Result<Known, StoreError> {
+        ledger::recall(&self.0.readers, watch, prints).await
+    }
+
+    /// Which of these UIDs, found on the server, were passed by without a ledger row. Those above
+    /// the cursor, those that first sight left out, and open gaps are not among them.
+    pub async fn audit_missing(
+        &self,
+        watch: &WatchKey,
+        validity: UidValidity,
+        uids: &[Uid],
+    ) -> Result<Vec<Uid>, StoreError> {
+        ledger::audit_missing(&self.0.readers, watch, validity, uids).await
+    }
+
+    pub async fn pause_mailbox(&self, mailbox: &MailboxKey) -> Result<(), StoreError> {
+        self.rare(Rare::PauseMailbox(mailbox.clone()))
+            .await
+            .map(drop)
+    }
+
+    pub async fn resume_mailbox(&self, mailbox: &MailboxKey) -> Result<(), StoreError> {
+        self.rare(Rare::ResumeMailbox(mailbox.clone()))
+            .await
+            .map(drop)
+    }
+
+    /// The account behind this key is this one from now on.
+    pub async fn adopt(&self, mailbox: &MailboxKey, account: &Account) -> Result<(), StoreError> {
+        self.rare(Rare::Adopt(mailbox.clone(), account.clone()))
+            .await
+            .map(drop)
+    }
+
+    // ------------------------------------------------------------ deliveries
+
+    /// Stores an event that comes without a watch's entry (a system event).
+    pub async fn add_event(&self, event: NewEvent, now: Wall) -> Result<Receipt, StoreError> {
+        self.receipt(Work::Event(Box::new(event), now)).await
+    }
+
+    /// Leases up to `limit` deliveries that are due to this process, the longest due first.
+    pub async fn claim_due(
+        &self,
+        endpoint: &EndpointKey,
+        limit: u32,
+        now: Wall,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        match self
+            .work(Work::Claim {
+                endpoint: endpoint.clone(),
+                limit,
+                now,
+            })
+            .await?
+        {
+            Answer::Claimed(claimed) => Ok(claimed),
+            Answer::Receipt(_) | Answer::Done => Err(mixed_up()),
+        }
+    }
+
+    /// For each endpoint with pending deliveries (paused or not), when the next is due.
+    pub async fn next_due(&self, now: Wall) -> Result<Vec<(EndpointKey, Wall)>, StoreError> {
+        outbox::next_due(&self.0.readers, now, self.0.due_ahead_max).await
+    }
+
+    /// Records what became of leased deliveries. One that is not leased is left as it is.
+    pub async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), StoreError> {
+        self.work(Work::Settle(settlements)).await.map(drop)
+    }
+
+    /// Everything that waits for an endpoint is due now; says how many deliveries that moved.
+    pub async fn release_endpoint(
+        &self,
+        endpoint: &EndpointKey,
+        now: Wall,
+    ) -> Result<u64, StoreError> {
+        self.rare(Rare::Release(endpoint.clone(), now))
+            .await
+            .map(|did| did.count)
+    }
+
+    /// An operator's pause, kept over restarts. It is the dispatcher's to obey.
+    pub async fn pause_endpoint(&self, endpoint: &EndpointKey) -> Result<(), StoreError> {
+        self.rare(Rare::PauseEndpoint(endpoint.clone()))
+            .await
+            .map(drop)
+    }
+
+    pub async fn resume_endpoint(&self, endpoint: &EndpointKey) -> Result<(), StoreError> {
+        self.rare(Rare::ResumeEndpoint(endpoint.clone()))
+            .await
+            .map(drop)
+    }
+
+    pub async fn paused_endpoints(&self) -> Result<Vec<EndpointKey>, StoreError> {
+        let rows = self.outbox().await?;
+        Ok(rows
+            .into_iter()
+            .filter(|row| row.paused)
+            .map(|row| row.endpoint)
+            .collect())
+    }
+
+    /// Dead or delivered deliveries become pending again, marked as a replay.
+    pub async fn replay(
+        &self,
+        selector: &ReplaySelector,
+        now: Wall,
+        run: Run,
+    ) -> Result<Replayed, StoreError> {
+        let mut replayed = Replayed::default();
+        let mut after = 0;
+        loop {
+            let step = match run {
+                Run::Real => {
+                    self.rare(Rare::Replay {
+                        selector: selector.clone(),
+                        now,
+                        after,
+                    })
+                    .await?
+                }
+                Run::Dry => {
+                    let mut reader = self.0.readers.get().await?;
+                    let rows = rare::replayable(reader.conn(), selector, after).await;
+                    rare::replayed(
+                        rows.map_err(crate::error::doing("looking what a replay would do"))?,
+                    )
+                }
+            };
+            replayed.deliveries += step.count;
+            replayed.events.extend(step.events);
+            replayed.events.dedup();
+            replayed.events.truncate(REPLAYED_NAMED_MAX);
+            for endpoint in step.endpoints {
+                if !replayed.endpoints.contains(&endpoint) {
+                    replayed.endpoints.push(endpoint);
+                }
+            }
+            match step.next {
+                Some(next) => after = next,
+                None => return Ok(replayed),
+            }
+        }
+    }
+
+    /// Pending and dead deliveries of an event are given up; what is being sent is not.
+    pub async fn discard(&self, event: Uuid, now: Wall) -> Result<u64, StoreError> {
+        self.rare(Rare::Discard { event, now })
+            .await
+            .map(|did| did.count)
+    }
+
+    // ------------------------------------------------------------ what there is
+
+    /// Newest first, at most 1,000.
+    pub async fn events(&self, filter: &EventFilter) -> Result<Vec<EventSummary>, StoreError> {
+        report::events(&self.0.readers, filter).await
+    }
+
+    pub async fn event(&self, id: Uuid) -> Result<Option<EventDetail>, StoreError> {
+        report::event(&self.0.readers, id).await
+    }
+
+    pub async fn outbox(&self) -> Result<Vec<OutboxRow>, StoreError> {
+        outbox::rows(&self.0.readers).await
+    }
+
+    /// Endpoints that are configured no more and still have pending or dead deliveries.
+    pub async fn orphans(&self, configured: &[EndpointKey]) -> Result<Vec<OutboxRow>, StoreError> {
+        let mut rows = self.outbox().await?;
+        rows.retain(|row| row.pending + row.dead > 0 && !configured.contains(&row.endpoint));
+        Ok(rows)
+    }
+
+    pub async fn watches(&self) -> Result<Vec<WatchRow>, StoreError> {
+        report::watches(&self.0.readers).await
+    }
+
+    pub async fn mailboxes(&self) -> Result<Vec<MailboxRow>, StoreError> {
+        report::mailboxes(&self.0.readers).await
+    }
+
+    /// Both sums over everything. Reads the whole ledger's rows: not for every moment.
+    pub async fn sums(&self) -> Result<Sums, StoreError> {
+        report::sums(&self.0.readers).await.map(|(all, _)| all)
+    }
+
+    /// Both sums per mailbox, in the order of their keys.
+    pub async fn sums_by_mailbox(&self) -> Result<Vec<(MailboxKey, Sums)>, StoreError> {
+        report::sums(&self.0.readers).await.map(|(_, each)| each)
+    }
+
+    // ------------------------------------------------------------ room
+
+    pub fn spool(&self) -> &Spool {
+        &self.0.spool
+    }
+
+    pub async fn space(&self) -> Result<Space, StoreError> {
+        let room = self.0.room.clone();
+        let space = tokio::task::spawn_blocking(move || room.space()).await;
+        space.map_err(|ended| StoreError::Other(format!("measuring the store: {ended}")))
+    }
+
+    /// Deletes events that were over for all their endpoints at least `keep_delivered` ago, and
+    /// their spool files; says how many. Ledger rows stay, room is given back to the disk.
+    pub async fn prune(&self, now: Wall, keep_delivered: Duration) -> Result<u64, StoreError> {
+        let settled_before = rare::before(now, keep_delivered);
+        let mut pruned = 0;
+        let mut after = Some(0);
+        while let Some(from) = after {
+            let step = self
+                .rare(Rare::Prune {
+                    settled_before,
+                    after: from,
+                })
+                .await?;
+            pruned += step.count;
+            after = step.next;
+            for key in &step.spool {
+                self.0.spool.remove(key).await?;
+            }
+        }
+        while self.rare(Rare::Vacuum).await?.next.is_some() {}
+        Ok(pruned)
+    }
+
+    // ------------------------------------------------------------ asking the writer
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        if self.0.writer.send(request(reply)).await.is_err() {
+            return Err(self.gone());
+        }
+        answer.await.unwrap_or_else(|_| Err(self.gone()))
+    }
+
+    fn gone(&self) -> StoreError {
+        match self.0.failed.get() {
+            Some(error) => StoreError::Fatal(error.clone()),
+            None => StoreError::Busy("the store is closed".to_owned()),
+        }
+    }
+
+    async fn work(&self, work: Work) -> Result<Answer, StoreError> {
+        self.ask(|reply| Request::Work(work, reply)).await
+    }
+
+    async fn receipt(&self, work: Work) -> Result<Receipt, StoreError> {
+        match self.work(work).await? {
+            Answer::Receipt(receipt) => Ok(receipt),
+            Answer::Claimed(_) | Answer::Done => Err(mixed_up()),
+        }
+    }
+
+    async fn rare(&self, rare: Rare) -> Result<Did, StoreError> {
+        self.ask(|reply| Request::Rare(rare, reply)).await
+    }
+}
+
+fn mixed_up() -> StoreError {
+    StoreError::Other("the writer answered another question".to_owned())
+}
