@@ -3,3 +3,7 @@
 pub mod clock;
 pub mod config;
 pub mod telemetry;
+pub mod network;
+pub mod secrets;
+pub mod tls;
+pub mod tokens;

@@ -1,0 +1,248 @@
+//! TLS towards the outside: one configuration per set of trusted roots, shared by all sessions, so
+//! that roots are loaded once and sessions can be resumed. It never turns verification off.
+
+use std::{
+    collections::HashMap,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    client::danger::ServerCertVerifier,
+    crypto::{CryptoProvider, aws_lc_rs},
+};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+
+/// A bundle of all public authorities takes 250 KiB.
+const CA_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("ca_file {}: {error}; hint: it must be readable by the user that runs postrider", path.display())]
+    Unreadable {
+        path: PathBuf,
+        error: std::io::Error,
+    },
+    #[error("ca_file {} is longer than 16 MiB; hint: give a file of PEM certificates", .0.display())]
+    TooLong(PathBuf),
+    #[error("ca_file {} holds no certificate; hint: it must be PEM, with -----BEGIN CERTIFICATE-----", .0.display())]
+    Empty(PathBuf),
+    #[error("ca_file {}: certificate {number} cannot be used: {detail}; hint: give the authority's certificate, in PEM", path.display())]
+    Bad {
+        path: PathBuf,
+        number: usize,
+        detail: String,
+    },
+    #[error(
+        "this system's trusted certificates cannot be used: {0}; hint: install the package ca-certificates, or set SSL_CERT_FILE or ca_file"
+    )]
+    Platform(String),
+    #[error("TLS cannot be set up: {0}")]
+    Setup(rustls::Error),
+}
+
+/// The configurations in use, by CA file.
+#[derive(Debug, Default)]
+pub struct TlsConfigs {
+    made: Mutex<HashMap<Option<PathBuf>, Made>>,
+}
+
+#[derive(Debug)]
+struct Made {
+    stamp: Option<Stamp>,
+    config: Arc<ClientConfig>,
+}
+
+impl TlsConfigs {
+    /// The shared configuration that trusts the system's roots, or exactly those of `ca_file`. A
+    /// file that was replaced is read anew; sessions that are open keep what they began with.
+    pub fn get(&self, ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+        let stamp = ca_file.map(Stamp::of).transpose()?;
+        let key = ca_file.map(Path::to_owned);
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = made.get(&key).filter(|known| known.stamp == stamp) {
+            return Ok(Arc::clone(&known.config));
+        }
+        let config = Arc::new(match ca_file {
+            Some(path) => trusting(roots(path)?)?,
+            None => trusting_platform()?,
+        });
+        made.insert(
+            key,
+            Made {
+                stamp,
+                config: Arc::clone(&config),
+            },
+        );
+        Ok(config)
+    }
+
+    /// The same trust for an HTTP client, which says in its handshake that it speaks HTTP.
+    pub fn http(&self, ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
+        let mut config = ClientConfig::clone(self.get(ca_file)?.as_ref());
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
+    }
+}
+
+/// A configuration that trusts nobody, for clients that only speak clear text to loopback: they
+/// need no roots, which a bare container may lack.
+pub fn trusting_nobody() -> Result<ClientConfig, TlsError> {
+    trusting(RootCertStore::empty())
+}
+
+/// Makes aws-lc-rs the provider of the process, so that every library uses the same. Harmless when
+/// repeated.
+pub fn install_provider() -> Arc<CryptoProvider> {
+    // An error says that there is one already: ours, from an earlier call.
+    let _ = aws_lc_rs::default_provider().install_default();
+    CryptoProvider::get_default()
+        .map_or_else(|| Arc::new(aws_lc_rs::default_provider()), Arc::clone)
+}
+
+fn trusting(roots: RootCertStore) -> Result<ClientConfig, TlsError> {
+    Ok(ClientConfig::builder_with_provider(install_provider())
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Setup)?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+fn trusting_platform() -> Result<ClientConfig, TlsError> {
+    Ok(ClientConfig::builder_with_provider(install_provider())
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Setup)?
+        .dangerous()
+        .with_custom_certificate_verifier(platform_verifier()?)
+        .with_no_client_auth())
+}
+
+/// The system's roots are some hundred certificates: read once per process, by whoever comes first.
+fn platform_verifier() -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+    static VERIFIER: OnceLock<Arc<rustls_platform_verifier::Verifier>> = OnceLock::new();
+    if let Some(verifier) = VERIFIER.get() {
+        return Ok(Arc::clone(verifier) as Arc<dyn ServerCertVerifier>);
+    }
+    let verifier = rustls_platform_verifier::Verifier::new(install_provider())
+        .map_err(|error| TlsError::Platform(error.to_string()))?;
+    Ok(Arc::clone(VERIFIER.get_or_init(|| Arc::new(verifier))) as Arc<dyn ServerCertVerifier>)
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let pem = std::fs::read(path).map_err(|error| unreadable(path, error))?;
+    let mut roots = RootCertStore::empty();
+    for (index, certificate) in CertificateDer::pem_slice_iter(&pem).enumerate() {
+        let bad = |detail: String| TlsError::Bad {
+            path: path.to_owned(),
+            number: index + 1,
+            detail,
+        };
+        let certificate = certificate.map_err(|error| bad(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| bad(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        Err(TlsError::Empty(path.to_owned()))
+    } else {
+        Ok(roots)
+    }
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> TlsError {
+    TlsError::Unreadable {
+        path: path.to_owned(),
+        error,
+    }
+}
+
+/// Tells whether a file was replaced or changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Result<Self, TlsError> {
+        let data = std::fs::metadata(path).map_err(|error| unreadable(path, error))?;
+        if data.len() > CA_FILE_BYTES_MAX {
+            return Err(TlsError::TooLong(path.to_owned()));
+        }
+        Ok(Self {
+            inode: data.ino(),
+            size: data.len(),
+            changed: (data.ctime(), data.ctime_nsec()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A self-signed authority, as `openssl req -x509` makes it (P-256, valid for a century).
+    const AUTHORITY: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBnTCCAUOgAwIBAgIUUlgvqN9OiC9zp6T+sTYLW9NuI+gwCgYIKoZIzj0EAwIw
+IzEhMB8GA1UEAwwYcG9zdHJpZGVyIHRlc3QgYXV0aG9yaXR5MCAXDTI2MTEyMzIw
+Mzk1NFoYDzIxMjYxMDMwMjAzOTU0WjAjMSEwHwYDVQQDDBhwb3N0cmlkZXIgdGVz
+dCBhdXRob3JpdHkwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAATMr6woQVOfKq5W
+Lk/7af/WBdajTgeUL/K4rz3PiMjNTQXWoMi66sJph+TeEedOSFoytqvNGeukiHTS
+7ZMmK71qo1MwUTAdBgNVHQ4EFgQUlsJQW5YjpfN9KwgbtBLJPTakLigwHwYDVR0j
+BBgwFoAUlsJQW5YjpfN9KwgbtBLJPTakLigwDwYDVR0TAQH/BAUwAwEB/zAKBggq
+hkjOPQQDAgNIADBFAiEArd8yugPjAP/SxnqYs0j7OFbxaWbJ37ZzAmDYzQQ+3XYC
+IFQdcax2LjPfBh5oPi8hK9NNlJrMEhWI4lMx80obAv16
+-----END CERTIFICATE-----
+";
+
+    #[test]
+    fn all_mailboxes_of_a_ca_file_share_one_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        std::fs::write(&path, format!("{AUTHORITY}\n{AUTHORITY}")).unwrap();
+        let configs = TlsConfigs::default();
+        let first = configs.get(Some(&path)).unwrap();
+        assert!(Arc::ptr_eq(&first, &configs.get(Some(&path)).unwrap()));
+        assert_eq!(configs.http(Some(&path)).unwrap().alpn_protocols.len(), 2);
+        assert!(
+            first.alpn_protocols.is_empty(),
+            "IMAP has no ALPN name to offer"
+        );
+        std::fs::write(&path, AUTHORITY).unwrap();
+        assert!(
+            !Arc::ptr_eq(&first, &configs.get(Some(&path)).unwrap()),
+            "a replaced file is read anew"
+        );
+    }
+
+    #[test]
+    fn errors_name_the_file_and_give_a_hint() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let contents = [
+            None,
+            Some(""),
+            Some("no pem"),
+            Some(broken),
+            Some("-----BEGIN CERTIFICATE-----\n"),
+        ];
+        for content in contents {
+            if let Some(content) = content {
+                std::fs::write(&path, content).unwrap();
+            }
+            let error = TlsConfigs::default()
+                .get(Some(&path))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("ca.pem") && error.contains("hint: "),
+                "{content:?}: {error}"
+            );
+        }
+    }
+}
