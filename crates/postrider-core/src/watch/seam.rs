@@ -346,17 +346,32 @@ impl HoldReason {
 /// Something worth a log line, a counter and, where the catalogue says so, a system event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    FirstSight { highest: Option<Uid> },
-    UidValidityChanged { from: UidValidity, to: UidValidity },
-    UidsWentBack { last: Uid, highest: Option<Uid> },
+    FirstSight {
+        highest: Option<Uid>,
+    },
+    UidValidityChanged {
+        from: UidValidity,
+        to: UidValidity,
+    },
+    UidsWentBack {
+        last: Uid,
+        highest: Option<Uid>,
+    },
     Held(Hold),
     Released(Release),
-    Quarantined { uid: Uid, why: Why },
-    GapClosed { uid: Uid },
+    Quarantined {
+        uid: Uid,
+        why: Why,
+    },
+    GapClosed {
+        uid: Uid,
+    },
     /// The mailbox is known to the store, its cursor is not there any more.
     StateLost,
     /// As many gaps are open as there may be: what comes after them is not read until one closes.
-    GapsFull { gaps: u32 },
+    GapsFull {
+        gaps: u32,
+    },
 }
 
 /// A watch's settings.

@@ -1,0 +1,320 @@
+//! A round: what one survey listed, taken batch by batch until nothing of it is left.
+
+use std::mem;
+
+use super::{
+    At, Effect, Entry, Failure, Input, ItemKey, Notice, Outcome, State, Survey, Watch,
+    batch::{Batch, Origin},
+    commit::Then,
+    counting::{Count, Step},
+    trouble::{Danger, GapsFull, Mark, Pick, Seen, Trouble, wait},
+};
+use crate::{
+    cursor::{Break, Cursor},
+    ids::Uid,
+};
+
+/// Reads that a server refuses in a row before the session is given up. A batch shrinks to one
+/// message in three, so a single message that the server refuses does not end the session.
+const REFUSED_IN_ROW_MAX: u8 = 4;
+
+#[derive(Debug)]
+pub(super) struct Round {
+    /// UIDs above the cursor, the next one last.
+    pub(super) todo: Vec<Uid>,
+    /// Gaps that are due, the next one last.
+    pub(super) gaps: Vec<Uid>,
+    pub(super) count: Count,
+    pub(super) work: Work,
+}
+
+/// What is under way.
+#[derive(Debug)]
+pub(super) enum Work {
+    Idle,
+    Count(Step),
+    Batch(Batch),
+}
+
+impl Watch {
+    /// Lists what there is; before that, what the audit wants read becomes a gap.
+    pub(super) fn survey(&mut self, at: At) -> Effect {
+        if let Some(entry) = self.audit_gaps() {
+            return self.commit(entry, Then::Survey, at);
+        }
+        self.state = State::Surveying { tries: 0 };
+        self.survey_effect()
+    }
+
+    pub(super) fn survey_again(&mut self) -> Effect {
+        self.state = State::Surveying { tries: 1 };
+        self.survey_effect()
+    }
+
+    fn survey_effect(&mut self) -> Effect {
+        match self.cursor.clone() {
+            Some(after) => Effect::Survey { after },
+            None => self.open(),
+        }
+    }
+
+    fn audit_gaps(&mut self) -> Option<Entry> {
+        let room = self.room();
+        let cursor = self.cursor.as_ref()?;
+        let trouble = self.trouble.as_deref_mut()?;
+        let uids = trouble.next_reread(cursor, room);
+        if uids.is_empty() {
+            return None;
+        }
+        let mut cursor = cursor.clone();
+        cursor.gaps.extend(&uids);
+        cursor.gaps.sort_unstable();
+        let mut entry = self.entry(cursor);
+        let suspect = Outcome::Suspect { tries: 0 };
+        entry.outcomes = uids
+            .iter()
+            .map(|uid| (ItemKey::Uid(*uid), suspect))
+            .collect();
+        Some(entry)
+    }
+
+    pub(super) fn surveyed(&mut self, survey: Survey, at: At) -> Effect {
+        let Some(cursor) = self.cursor.as_ref() else {
+            return self.failed(Failure::Connection, at);
+        };
+        let mut listed = survey.uids;
+        listed.sort_unstable();
+        listed.dedup();
+        let is_listed = |uid: &Uid| listed.binary_search(uid).is_ok();
+        let trouble = self.trouble.as_deref();
+        let is_due = |uid: &Uid| trouble.is_none_or(|trouble| trouble.is_due(*uid, at.now));
+        let gaps = cursor.gaps.iter().copied();
+        let due = gaps
+            .clone()
+            .filter(is_listed)
+            .filter(is_due)
+            .rev()
+            .collect();
+        let mut gone: Vec<Uid> = gaps.filter(|uid| !is_listed(uid)).collect();
+        gone.extend(
+            trouble
+                .into_iter()
+                .flat_map(|it| it.gone(cursor.last, &listed)),
+        );
+        let todo = listed
+            .iter()
+            .copied()
+            .filter(|uid| cursor.is_above(*uid))
+            .rev()
+            .collect();
+        let round = Box::new(Round {
+            todo,
+            gaps: due,
+            count: Count::Undecided,
+            work: Work::Idle,
+        });
+        if !gone.is_empty() {
+            let entry = self.vanished(cursor.clone(), &gone, &round);
+            return self.commit(entry, Then::Round(round), at);
+        }
+        if (!round.todo.is_empty() && self.room() > 0) || !round.gaps.is_empty() {
+            return self.advance(round, at);
+        }
+        if round.todo.is_empty() {
+            self.settle(at)
+        } else {
+            self.gaps_full(at)
+        }
+    }
+
+    /// UIDs that were surveyed, could not be taken, and are not listed any more.
+    fn vanished(&self, mut cursor: Cursor, gone: &[Uid], round: &Round) -> Entry {
+        cursor.gaps.retain(|uid| !gone.contains(uid));
+        let proven = cursor.gaps.is_empty() && round.todo.is_empty();
+        let mut entry = self.entry(cursor);
+        entry.proven = proven;
+        entry.outcomes = gone
+            .iter()
+            .map(|uid| (ItemKey::Uid(*uid), Outcome::Vanished))
+            .collect();
+        entry
+    }
+
+    /// No room for another gap, and none is due: mail stays where it is until one closes.
+    fn gaps_full(&mut self, at: At) -> Effect {
+        let Some(cursor) = self.cursor.clone() else {
+            return self.wait(at);
+        };
+        let trouble = self.trouble();
+        match trouble.gaps_full {
+            GapsFull::Said => self.wait(at),
+            GapsFull::No => {
+                trouble.gaps_full = GapsFull::Said;
+                let gaps = u32::try_from(cursor.gaps.len()).unwrap_or(u32::MAX);
+                let mut entry = self.entry(cursor);
+                entry.notices.push(Notice::GapsFull { gaps });
+                self.commit(entry, Then::Wait, at)
+            }
+        }
+    }
+
+    /// How many more gaps may be open.
+    pub(super) fn room(&self) -> usize {
+        let open = self.cursor.as_ref().map_or(0, |cursor| cursor.gaps.len());
+        self.policy.gaps_max.max(1).saturating_sub(open)
+    }
+
+    pub(super) fn broken(&self) -> Option<Break> {
+        self.cursor.as_ref().and_then(Cursor::broken)
+    }
+
+    /// The next batch: new mail first, so that a bad message does not keep others waiting.
+    pub(super) fn advance(&mut self, mut round: Box<Round>, at: At) -> Effect {
+        match mem::replace(&mut round.count, Count::Undecided) {
+            Count::Undecided => match self.count_for(self.broken(), &round) {
+                Count::Running(tally) => return self.count_on(round, tally, at),
+                Count::Undecided | Count::Done => round.count = Count::Done,
+            },
+            Count::Running(tally) => return self.count_on(round, tally, at),
+            Count::Done => round.count = Count::Done,
+        }
+        if !round.todo.is_empty() && self.room() > 0 {
+            if let Some(trouble) = self.trouble.as_deref_mut() {
+                trouble.gaps_full = GapsFull::No;
+            }
+            let pick = self.pick(round.todo.iter().rev().copied(), at);
+            let left = round.todo.len() - pick.taken;
+            round.todo.truncate(left);
+            return self.begin(round, Origin::New, pick, at);
+        }
+        match round.gaps.pop() {
+            Some(gap) => {
+                let pick = self.pick_gap(gap, at);
+                self.begin(round, Origin::Gap, pick, at)
+            }
+            None => self.survey(at),
+        }
+    }
+
+    pub(super) fn pick(&mut self, list: impl Iterator<Item = Uid>, at: At) -> Pick {
+        let policy = std::sync::Arc::clone(&self.policy);
+        match self.trouble.as_deref_mut() {
+            Some(trouble) => trouble.pick(list, &policy, at.now),
+            None => Trouble::default().pick(list, &policy, at.now),
+        }
+    }
+
+    /// A gap is read alone.
+    fn pick_gap(&mut self, gap: Uid, at: At) -> Pick {
+        self.trouble().suspect_mut(gap);
+        self.pick(std::iter::once(gap), at)
+    }
+
+    fn begin(&mut self, mut round: Box<Round>, origin: Origin, pick: Pick, at: At) -> Effect {
+        let batch = Batch::new(origin, &pick);
+        if batch.uids.is_empty() {
+            return self.store(round, batch, at);
+        }
+        let entry = self.mark(&batch.uids, batch.mark);
+        round.work = Work::Batch(batch);
+        match entry {
+            Some(entry) => self.commit(entry, Then::Round(round), at),
+            None => self.go_on(round, at),
+        }
+    }
+
+    /// Suspicion is stored before the reading that may prove it. The cursor does not move.
+    pub(super) fn mark(&self, uids: &[Uid], mark: Mark) -> Option<Entry> {
+        let strikes = |uid: Uid| {
+            let suspect = self.trouble.as_deref().and_then(|it| it.suspect(uid));
+            suspect.map_or(0, |it| it.strikes)
+        };
+        let tries = |uid: Uid| match mark {
+            Mark::None | Mark::Batch => strikes(uid),
+            Mark::Strike => strikes(uid).saturating_add(1),
+        };
+        if mark == Mark::None {
+            return None;
+        }
+        let mut entry = self.entry(self.cursor.clone()?);
+        entry.outcomes = uids
+            .iter()
+            .map(|uid| (ItemKey::Uid(*uid), Outcome::Suspect { tries: tries(*uid) }))
+            .collect();
+        Some(entry)
+    }
+
+    /// After a commit of the round: reads what was marked, or chooses the next batch.
+    pub(super) fn go_on(&mut self, mut round: Box<Round>, at: At) -> Effect {
+        match mem::replace(&mut round.work, Work::Idle) {
+            Work::Idle => self.advance(round, at),
+            Work::Count(step) => self.count_read(round, step),
+            Work::Batch(batch) => self.read(round, batch),
+        }
+    }
+
+    pub(super) fn work(&mut self, mut round: Box<Round>, input: Input, at: At) -> Effect {
+        match mem::replace(&mut round.work, Work::Idle) {
+            Work::Count(step) => self.count_answered(round, step, input, at),
+            Work::Batch(batch) => self.batch_answered(round, batch, input, at),
+            Work::Idle => self.astray(input, at),
+        }
+    }
+
+    /// The connection ended while these were read.
+    pub(super) fn lost(&mut self, uids: &[Uid], mark: Mark, at: At) {
+        let policy = std::sync::Arc::clone(&self.policy);
+        let trouble = self.trouble();
+        match (uids, mark) {
+            ([uid], Mark::Strike) => {
+                let suspect = trouble.suspect_mut(*uid);
+                suspect.strikes = suspect.strikes.saturating_add(1);
+                suspect.dangerous = Danger::Yes;
+                suspect.tried = at.now.monotonic;
+                suspect.due = at.now.monotonic + wait(&policy, suspect.strikes, at);
+            }
+            ([uid], Mark::None | Mark::Batch) if trouble.suspect(*uid).is_some() => {
+                let suspect = trouble.suspect_mut(*uid);
+                suspect.dangerous = Danger::Yes;
+                suspect.tried = at.now.monotonic;
+                suspect.due = at.now.monotonic + wait(&policy, 1, at);
+            }
+            (uids, Mark::None | Mark::Batch | Mark::Strike) => trouble.narrow(uids, Danger::Yes),
+        }
+    }
+
+    /// The server said NO to reading these. Whether that is so often that the session goes.
+    pub(super) fn refused(&mut self, uids: &[Uid]) -> bool {
+        let trouble = self.trouble();
+        trouble.refused_in_row = trouble.refused_in_row.saturating_add(1);
+        if uids.len() > 1 {
+            trouble.narrow(uids, Danger::No);
+        }
+        trouble.refused_in_row >= REFUSED_IN_ROW_MAX
+    }
+
+    /// A read was answered.
+    pub(super) fn answered(&mut self) {
+        if let Some(trouble) = self.trouble.as_deref_mut() {
+            trouble.refused_in_row = 0;
+        }
+    }
+
+    /// A message that is there could not be had, alone. It counts against the message only if
+    /// another one could be read since the last try, and ends after `MISSES_MAX` such tries.
+    pub(super) fn miss(&mut self, uid: Uid, seen: Seen, at: At) -> bool {
+        let policy = std::sync::Arc::clone(&self.policy);
+        let read_at = self.read_at;
+        let suspect = self.trouble().suspect_mut(uid);
+        if read_at.is_some_and(|read| read > suspect.tried) {
+            suspect.misses = suspect.misses.saturating_add(1);
+        }
+        suspect.seen = seen;
+        suspect.tried = at.now.monotonic;
+        suspect.due = at.now.monotonic + wait(&policy, suspect.misses.max(1), at);
+        suspect.misses >= MISSES_MAX
+    }
+}
+
+/// With the waits between them these last a quarter of an hour: longer than a replica lags.
+const MISSES_MAX: u8 = 5;
