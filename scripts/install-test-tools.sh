@@ -3,6 +3,7 @@
 # systemd-analyze to check the deployment files, Python's venv, cargo-nextest. Debian 12; may be run
 # again at any time. No system service is started.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 packages=(dovecot-imapd dovecot-lmtpd prometheus python3-venv systemd procps)
 
@@ -35,4 +36,13 @@ fi
 
 if ! command -v cargo-nextest >/dev/null && [ ! -x "$HOME/.cargo/bin/cargo-nextest" ]; then
     cargo install --locked cargo-nextest
+fi
+
+# The schemas that the Kubernetes files are checked against come with this package.
+kubernetes_validate=1.37.0
+if ! .venv/bin/python -c "
+import importlib.metadata, sys
+sys.exit(importlib.metadata.version('kubernetes-validate') != '$kubernetes_validate')" 2>/dev/null; then
+    python3 -m venv .venv
+    .venv/bin/pip install --quiet --disable-pip-version-check "kubernetes-validate==$kubernetes_validate"
 fi
