@@ -182,7 +182,13 @@ impl Stamp {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+    use crate::{
+        config::Proxy,
+        network::{build, http_builder, http_client},
+    };
 
     /// A self-signed authority, as `openssl req -x509` makes it (P-256, valid for a century).
     const AUTHORITY: &str = "\
@@ -244,5 +250,45 @@ IFQdcax2LjPfBh5oPi8hK9NNlJrMEhWI4lMx80obAv16
                 "{content:?}: {error}"
             );
         }
+    }
+
+    /// Answers every connection with an empty HTTP success.
+    async fn https_server(tls: &postrider_sandbox::tls::Tls) -> u16 {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let acceptor = tokio_rustls::TlsAcceptor::from(tls.server_config());
+        tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let Ok(mut stream) = acceptor.accept(tcp).await else {
+                        return;
+                    };
+                    let mut request = [0; 4096];
+                    let _ = stream.read(&mut request).await;
+                    let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+                    let _ = stream.shutdown().await;
+                });
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn a_ca_file_is_trusted_and_nobody_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = postrider_sandbox::tls::Tls::generate().unwrap();
+        let url = format!("https://localhost:{}/", https_server(&ours).await);
+        let path = folder.path().join("ca.pem");
+        std::fs::write(&path, ours.ca_pem()).unwrap();
+        let configs = TlsConfigs::default();
+        let client = http_client(&Proxy::None, Some(&path), &configs).unwrap();
+        assert_eq!(client.get(&url).send().await.unwrap().status(), 204);
+        std::fs::write(&path, AUTHORITY).unwrap();
+        let client = http_client(&Proxy::None, Some(&path), &configs).unwrap();
+        assert!(client.get(&url).send().await.unwrap_err().is_connect());
+        let client =
+            build(http_builder(&Proxy::None, trusting_nobody().unwrap()).unwrap()).unwrap();
+        assert!(client.get(&url).send().await.unwrap_err().is_connect());
     }
 }

@@ -6,6 +6,7 @@
 
 mod access;
 mod password;
+mod plan;
 mod slot;
 
 mod request;
@@ -22,20 +23,20 @@ use postrider_core::{
     ids::{CredentialKey, MailboxKey},
     token::{Generation, Refusal, TokenPolicy},
 };
-use postrider_oauth::microsoft::{AuthorityError, ClientCredentials};
+use postrider_oauth::microsoft::AuthorityError;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::{
     password::PasswordSlot,
+    plan::Plan,
     slot::{Login, TokenSlot},
 };
 use crate::{
-    config::{Config, Credential, CredentialKind, Environment, Proxy},
-    network::{self, NetworkError},
+    config::{Config, Credential, Environment},
+    network::NetworkError,
     secrets::{Pace, Secrets},
     telemetry::{Telemetry, tokens::DroppedToken},
-    tls::{self, TlsConfigs},
 };
 
 pub use access::{
@@ -146,22 +147,13 @@ impl Tokens {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let mut plan = Plan {
-            deps: &self.deps,
-            tls: TlsConfigs::default(),
-            clients: Vec::new(),
-            slots: BTreeMap::new(),
-            fresh: Vec::new(),
-        };
-        for (key, credential) in credentials {
-            plan.add(key, credential, &old)?;
-        }
-        let Plan { slots, fresh, .. } = plan;
+        let (slots, fresh) = Plan::make(&self.deps, credentials, &old)?;
         name_slots(&slots);
         self.deps.telemetry.tokens.configured(slots.keys());
         *self.slots.write().unwrap_or_else(PoisonError::into_inner) = slots.clone();
-        for slot in fresh {
-            slot.start();
+        for (key, slot) in fresh {
+            let before = old.get(&key).map(Slot::credential_state);
+            slot.start(before);
         }
         for slot in old
             .values()
@@ -263,10 +255,18 @@ impl Tokens {
 }
 
 impl Slot {
-    fn start(self) {
+    /// `before` is how the slot stood that had this name: who waits for that one hears of this.
+    fn start(self, before: Option<CredentialState>) {
         match self {
-            Self::Token(slot) => drop(tokio::spawn(request::run(slot))),
-            Self::Password(slot) => drop(tokio::spawn(password::run(slot))),
+            Self::Token(slot) => drop(tokio::spawn(request::run(slot, before))),
+            Self::Password(slot) => drop(tokio::spawn(password::run(slot, before))),
+        }
+    }
+
+    fn credential_state(&self) -> CredentialState {
+        match self {
+            Self::Token(slot) => slot.state().credential_state(),
+            Self::Password(slot) => slot.credential_state(),
         }
     }
 
@@ -299,117 +299,5 @@ fn name_slots(slots: &BTreeMap<CredentialKey, Slot>) {
                 .collect();
             slot.name(names);
         }
-    }
-}
-
-/// A set of slots in the making: nothing runs before all of it is good.
-struct Plan<'a> {
-    deps: &'a Deps,
-    tls: TlsConfigs,
-    clients: Vec<(Proxy, reqwest::Client)>,
-    slots: BTreeMap<CredentialKey, Slot>,
-    fresh: Vec<Slot>,
-}
-
-impl Plan<'_> {
-    fn add(
-        &mut self,
-        key: &CredentialKey,
-        credential: &Credential,
-        old: &BTreeMap<CredentialKey, Slot>,
-    ) -> Result<(), ConfigureError> {
-        let slot = match &credential.kind {
-            CredentialKind::Password { password } => match old.get(key) {
-                Some(Slot::Password(slot)) if slot.references == *password => {
-                    Slot::Password(Arc::clone(slot))
-                }
-                Some(_) | None => self.fresh(Slot::Password(Arc::new(PasswordSlot::new(
-                    key, password, self.deps,
-                )))),
-            },
-            CredentialKind::Microsoft { .. } => {
-                // The same name first, then the same settings under another one: one token serves both.
-                let known = old
-                    .get(key)
-                    .into_iter()
-                    .chain(old.values())
-                    .chain(self.slots.values());
-                let same = known.filter_map(|slot| match slot {
-                    Slot::Token(slot) => Some(slot),
-                    Slot::Password(_) => None,
-                });
-                match same.into_iter().find(|slot| slot.serves(credential)) {
-                    Some(slot) => Slot::Token(Arc::clone(slot)),
-                    None => self.token_slot(key, credential)?,
-                }
-            }
-        };
-        self.slots.insert(key.clone(), slot);
-        Ok(())
-    }
-
-    fn token_slot(
-        &mut self,
-        key: &CredentialKey,
-        credential: &Credential,
-    ) -> Result<Slot, ConfigureError> {
-        let CredentialKind::Microsoft {
-            tenant,
-            client_id,
-            client_secret,
-            authority,
-            scope,
-        } = &credential.kind
-        else {
-            return Ok(Slot::Password(Arc::new(PasswordSlot::new(
-                key,
-                &[],
-                self.deps,
-            ))));
-        };
-        let client =
-            ClientCredentials::new(authority, tenant, client_id, scope).map_err(|error| {
-                ConfigureError::Authority {
-                    credential: key.clone(),
-                    error,
-                }
-            })?;
-        let http =
-            self.client(&credential.proxy, authority)
-                .map_err(|error| ConfigureError::Network {
-                    credential: key.clone(),
-                    error,
-                })?;
-        let slot = TokenSlot::new(
-            key,
-            credential.clone(),
-            client,
-            http,
-            client_secret,
-            self.deps,
-        );
-        Ok(self.fresh(Slot::Token(Arc::new(slot))))
-    }
-
-    /// One client per proxy. Plain http, which is loopback's alone, needs no trusted roots.
-    fn client(
-        &mut self,
-        proxy: &Proxy,
-        authority: &url::Url,
-    ) -> Result<reqwest::Client, NetworkError> {
-        if authority.scheme() == "http" {
-            return network::build(network::http_builder(proxy, tls::trusting_nobody()?)?);
-        }
-        if let Some((_, client)) = self.clients.iter().find(|(known, _)| known == proxy) {
-            return Ok(client.clone());
-        }
-        let client = network::http_client(proxy, None, &self.tls)?;
-        self.clients.push((proxy.clone(), client.clone()));
-        Ok(client)
-    }
-
-    fn fresh(&mut self, slot: Slot) -> Slot {
-        self.fresh.push(slot.clone());
-        slot
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use postrider_core::{
     ids::{CredentialKey, MailboxKey},
-    token::Generation,
+    token::{Generation, Trouble},
 };
 use secrecy::SecretString;
 use tokio::sync::{mpsc, watch};
@@ -137,23 +137,49 @@ impl PasswordSlot {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn tell(&self, transition: Transition) {
+    pub(super) fn credential_state(&self) -> CredentialState {
+        state_of(&self.state().list)
+    }
+
+    async fn tell_of(&self, list: &SecretList, before: Option<CredentialState>) {
+        let credential = self.key.clone();
+        let now = state_of(list);
+        self.telemetry.tokens.state(&credential, now);
+        let transition = match (now, before) {
+            (CredentialState::Refused, Some(CredentialState::Refused)) => return,
+            (CredentialState::Refused, _) => {
+                let detail = problems(list);
+                self.telemetry.tokens.refused(&credential, &detail);
+                Transition::Refused {
+                    credential,
+                    at: clock::wall(),
+                    detail,
+                }
+            }
+            (
+                CredentialState::Idle | CredentialState::Ready | CredentialState::Unavailable,
+                before,
+            ) => match before {
+                None => return,
+                Some(CredentialState::Refused) => {
+                    self.telemetry
+                        .tokens
+                        .recovered(&credential, Trouble::Refused);
+                    Transition::Recovered {
+                        credential,
+                        at: clock::wall(),
+                    }
+                }
+                Some(
+                    CredentialState::Idle | CredentialState::Ready | CredentialState::Unavailable,
+                ) => Transition::Available { credential },
+            },
+        };
         tokio::select! {
             // Nobody listens any more when the process ends.
             _ = self.transitions.send(transition) => {}
             () = self.retired.cancelled() => {}
         }
-    }
-
-    async fn missing(&self, list: &SecretList) {
-        let detail = problems(list);
-        self.telemetry.tokens.refused(&self.key, &detail);
-        self.tell(Transition::Refused {
-            credential: self.key.clone(),
-            at: clock::wall(),
-            detail,
-        })
-        .await;
     }
 }
 
@@ -165,14 +191,12 @@ impl State {
     }
 }
 
-/// Takes over lists that were read anew, and tells of them.
-pub(super) async fn run(slot: Arc<PasswordSlot>) {
+/// Takes over lists that were read anew, and tells of them. `before`: how the slot stood that had
+/// this name.
+pub(super) async fn run(slot: Arc<PasswordSlot>, before: Option<CredentialState>) {
     let mut secrets = slot.secrets.clone();
     let mut list = Arc::clone(&slot.state().list);
-    slot.telemetry.tokens.state(&slot.key, state_of(&list));
-    if list.live().next().is_none() {
-        slot.missing(&list).await;
-    }
+    slot.tell_of(&list, before).await;
     loop {
         tokio::select! {
             () = slot.retired.cancelled() => return,
@@ -186,18 +210,7 @@ pub(super) async fn run(slot: Arc<PasswordSlot>) {
             state.list = Arc::clone(&list);
             state.tries.clear();
         }
-        slot.telemetry.tokens.state(&slot.key, state_of(&list));
-        let credential = slot.key.clone();
-        match (before, state_of(&list)) {
-            (CredentialState::Refused, CredentialState::Ready) => {
-                slot.tell(Transition::Recovered {
-                    credential,
-                    at: clock::wall(),
-                })
-                .await;
-            }
-            _ => slot.tell(Transition::Available { credential }).await,
-        }
+        slot.tell_of(&list, Some(before)).await;
     }
 }
 

@@ -10,7 +10,7 @@ use postrider_core::{
 };
 use postrider_oauth::{error::TokenError, grant::Grant};
 
-use super::{Transition, access::LastError, slot::TokenSlot};
+use super::{CredentialState, Transition, access::LastError, slot::TokenSlot};
 use crate::{clock, secrets::SecretList};
 
 /// One request, with everything. Entra answers within a second or two.
@@ -36,7 +36,9 @@ enum Attempt {
     },
 }
 
-pub(super) async fn run(slot: Arc<TokenSlot>) {
+/// `before`: how the slot stood that had this name. If anybody used it, they use this one now.
+pub(super) async fn run(slot: Arc<TokenSlot>, before: Option<CredentialState>) {
+    slot.succeed(before);
     let mut secrets = slot.secrets.clone();
     loop {
         if secrets.has_changed().unwrap_or(false) {
@@ -53,8 +55,9 @@ pub(super) async fn run(slot: Arc<TokenSlot>) {
             if secrets.has_changed().unwrap_or(false) {
                 take_over(&slot, &secrets.borrow_and_update());
             }
-            land(&slot, &flight, attempt).await;
+            let outcome = land(&slot, &flight, attempt);
             slot.ended.send_replace(());
+            tell(&slot, outcome).await;
             continue;
         }
         let due = slot.state().cache.due_at();
@@ -139,99 +142,120 @@ fn failed(error: &TokenError) -> Attempt {
     }
 }
 
-/// Puts the result into the cache, and tells what changed by it.
-async fn land(slot: &TokenSlot, flight: &Flight, attempt: Attempt) {
-    let (told, detail, names, credential_state) = {
-        let mut state = slot.state();
-        let (told, detail) = match attempt {
-            Attempt::Granted {
-                grant,
+/// What a flight changed.
+struct Outcome {
+    names: Vec<CredentialKey>,
+    state: CredentialState,
+    news: News,
+}
+
+enum News {
+    None,
+    Began(Trouble, String),
+    Recovered(Trouble),
+    /// The first token of a credential whose settings were changed.
+    Replaced,
+}
+
+/// Puts the result into the cache.
+fn land(slot: &TokenSlot, flight: &Flight, attempt: Attempt) -> Outcome {
+    let mut state = slot.state();
+    let news = match attempt {
+        Attempt::Granted {
+            grant,
+            requested_at,
+            secret,
+        } => {
+            let (expires_in, refresh_in) = (grant.expires_in, grant.refresh_in);
+            match state.cache.granted(
+                flight,
                 requested_at,
-                secret,
-            } => {
-                let chance = clock::chance();
-                let granted = state.cache.granted(
-                    flight,
-                    requested_at,
-                    grant.expires_in,
-                    grant.refresh_in,
-                    chance,
-                );
-                match granted {
-                    Granted::Stale => (Told::Nothing, String::new()),
-                    Granted::Token {
-                        generation,
-                        recovered,
-                    } => {
-                        state.token = Some((generation, grant.access_token));
-                        state.live_secret = Some(secret);
-                        (
-                            recovered.map_or(Told::Nothing, Told::Recovered),
-                            String::new(),
-                        )
-                    }
+                expires_in,
+                refresh_in,
+                clock::chance(),
+            ) {
+                Granted::Stale => News::None,
+                Granted::Token {
+                    generation,
+                    recovered,
+                } => {
+                    state.token = Some((generation, grant.access_token));
+                    state.live_secret = Some(secret);
+                    news_of_token(recovered, state.before.take())
                 }
             }
-            Attempt::Failed { failure, detail } => {
-                let failed =
-                    state
-                        .cache
-                        .failed(flight, failure, clock::monotonic(), clock::chance());
-                if failed != Failed::Stale {
+        }
+        Attempt::Failed { failure, detail } => {
+            let failed = state
+                .cache
+                .failed(flight, failure, clock::monotonic(), clock::chance());
+            match failed {
+                Failed::Stale => News::None,
+                Failed::Began(_) | Failed::Continues(_) => {
                     state.last_error = Some(LastError {
                         at: clock::wall(),
                         detail: detail.clone(),
                     });
-                }
-                match failed {
-                    Failed::Began(trouble) => (Told::Began(trouble), detail),
-                    Failed::Continues(_) | Failed::Stale => (Told::Nothing, detail),
+                    match failed {
+                        Failed::Began(trouble) => News::Began(trouble, detail),
+                        Failed::Continues(_) | Failed::Stale => News::None,
+                    }
                 }
             }
-        };
-        (told, detail, state.names.clone(), state.credential_state())
+        }
     };
-    for name in names {
-        slot.deps.telemetry.tokens.state(&name, credential_state);
-        tell(slot, name, told, &detail).await;
+    Outcome {
+        names: state.names.clone(),
+        state: state.credential_state(),
+        news,
     }
 }
 
-#[derive(Clone, Copy)]
-enum Told {
-    Nothing,
-    Began(Trouble),
-    Recovered(Trouble),
+fn news_of_token(recovered: Option<Trouble>, before: Option<CredentialState>) -> News {
+    match (recovered, before) {
+        (Some(Trouble::Refused), _) | (_, Some(CredentialState::Refused)) => {
+            News::Recovered(Trouble::Refused)
+        }
+        (Some(Trouble::Outage), _) | (_, Some(CredentialState::Unavailable)) => {
+            News::Recovered(Trouble::Outage)
+        }
+        (None, Some(CredentialState::Idle | CredentialState::Ready)) => News::Replaced,
+        (None, None) => News::None,
+    }
 }
 
-async fn tell(slot: &TokenSlot, credential: CredentialKey, told: Told, detail: &str) {
+async fn tell(slot: &TokenSlot, outcome: Outcome) {
     let telemetry = &slot.deps.telemetry.tokens;
     let at = clock::wall();
-    let transition = match told {
-        Told::Nothing => return,
-        Told::Began(Trouble::Outage) => {
-            telemetry.unavailable(&credential, detail);
-            return;
-        }
-        Told::Began(Trouble::Refused) => {
-            telemetry.refused(&credential, detail);
-            Transition::Refused {
-                credential,
-                at,
-                detail: detail.to_owned(),
+    for credential in outcome.names {
+        telemetry.state(&credential, outcome.state);
+        let transition = match &outcome.news {
+            News::None => continue,
+            News::Began(Trouble::Outage, detail) => {
+                telemetry.unavailable(&credential, detail);
+                continue;
             }
-        }
-        Told::Recovered(from) => {
-            telemetry.recovered(&credential, from);
-            match from {
-                Trouble::Refused => Transition::Recovered { credential, at },
-                Trouble::Outage => Transition::Available { credential },
+            News::Began(Trouble::Refused, detail) => {
+                telemetry.refused(&credential, detail);
+                Transition::Refused {
+                    credential,
+                    at,
+                    detail: detail.clone(),
+                }
             }
+            News::Recovered(from) => {
+                telemetry.recovered(&credential, *from);
+                match from {
+                    Trouble::Refused => Transition::Recovered { credential, at },
+                    Trouble::Outage => Transition::Available { credential },
+                }
+            }
+            News::Replaced => Transition::Available { credential },
+        };
+        tokio::select! {
+            // Nobody listens any more when the process ends.
+            _ = slot.deps.transitions.send(transition) => {}
+            () = slot.retired.cancelled() => return,
         }
-    };
-    tokio::select! {
-        // Nobody listens any more when the process ends.
-        _ = slot.deps.transitions.send(transition) => {}
-        () = slot.retired.cancelled() => {}
     }
 }

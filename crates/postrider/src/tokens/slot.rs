@@ -52,6 +52,8 @@ pub(super) struct State {
     pub(super) live_secret: Option<usize>,
     /// When each secret of the list was last refused.
     pub(super) refused_at: Vec<Option<Monotonic>>,
+    /// How the slot stood that had this name before, until the first token.
+    pub(super) before: Option<CredentialState>,
 }
 
 pub(super) enum Login {
@@ -85,6 +87,7 @@ impl TokenSlot {
                 last_error: None,
                 live_secret: None,
                 refused_at: vec![None; references.len()],
+                before: None,
             }),
         }
     }
@@ -96,6 +99,27 @@ impl TokenSlot {
 
     pub(super) fn name(&self, names: Vec<CredentialKey>) {
         self.state().names = names;
+    }
+
+    /// Takes the place of a slot: its users need a token of this one, whether they ask or wait.
+    pub(super) fn succeed(&self, before: Option<CredentialState>) {
+        let mut state = self.state();
+        match before {
+            None | Some(CredentialState::Idle) => {}
+            Some(
+                CredentialState::Ready | CredentialState::Unavailable | CredentialState::Refused,
+            ) => {
+                state.before = before;
+                // The answer is everybody's, so none is needed here.
+                let _ = state.cache.ask(clock::monotonic());
+            }
+        }
+        for name in &state.names {
+            self.deps
+                .telemetry
+                .tokens
+                .state(name, CredentialState::Idle);
+        }
     }
 
     pub(super) async fn login(&self, credential: &CredentialKey) -> Login {
