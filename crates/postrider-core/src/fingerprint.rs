@@ -14,6 +14,9 @@ pub struct Fingerprint(pub [u8; 32]);
 impl Fingerprint {
     /// `message_id` without its angle brackets, as it stands in the header; `None` or blank
     /// where there is none: then the three header values stand in, as they are on the wire.
+    /// INTERNALDATE counts in whole seconds, which is all that IMAP gives (RFC 3501 section 9,
+    /// `date-time`). Callers use [`crate::message::fingerprint`], which reads the values alike
+    /// from a whole message and from a few header fields.
     pub fn of(
         message_id: Option<&str>,
         from: &str,
@@ -36,8 +39,19 @@ impl Fingerprint {
     }
 
     pub fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.0)
     }
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
 }
 
 impl std::fmt::Debug for Fingerprint {
@@ -51,4 +65,45 @@ fn part(hash: &mut Sha256, name: &[u8], value: &[u8]) {
     hash.update(name);
     hash.update((value.len() as u64).to_be_bytes());
     hash.update(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Option<Wall> = Some(Wall(1_714_060_800_000));
+
+    #[test]
+    fn a_message_id_stands_alone() {
+        let one = Fingerprint::of(Some("a@b"), "x", "y", "z", AT);
+        assert_eq!(one, Fingerprint::of(Some(" a@b "), "", "", "", AT));
+        assert_ne!(one, Fingerprint::of(Some("a@c"), "x", "y", "z", AT));
+    }
+
+    #[test]
+    fn without_a_message_id_the_three_headers_count_each_in_its_place() {
+        let one = Fingerprint::of(None, "x", "y", "z", AT);
+        assert_eq!(one, Fingerprint::of(Some("  "), " x", "y ", "z", AT));
+        assert_ne!(one, Fingerprint::of(None, "xy", "", "z", AT));
+        assert_ne!(one, Fingerprint::of(None, "y", "x", "z", AT));
+        assert_ne!(
+            Fingerprint::of(None, "", "", "", AT),
+            Fingerprint::of(Some("a"), "", "", "", AT)
+        );
+    }
+
+    #[test]
+    fn the_internal_date_counts_in_whole_seconds() {
+        let at = |ms| Fingerprint::of(Some("a@b"), "", "", "", Some(Wall(ms)));
+        assert_eq!(at(1_000), at(1_999));
+        assert_ne!(at(1_000), at(2_000));
+        assert_ne!(at(0), Fingerprint::of(Some("a@b"), "", "", "", None));
+    }
+
+    #[test]
+    fn hex_is_lower_case_and_debug_is_short() {
+        let print = Fingerprint([0xAB; 32]);
+        assert_eq!(print.hex(), "ab".repeat(32));
+        assert_eq!(format!("{print:?}"), "Fingerprint(abababababab)");
+    }
 }
