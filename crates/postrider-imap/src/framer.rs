@@ -253,10 +253,16 @@ fn keep_part(data: &mut Vec<u8>, part: &[u8], left: usize) {
     data.extend_from_slice(part);
 }
 
-/// A body section right before a literal: its place is decided by who asked for it.
+/// `BODY[…]` right before a literal: its place is decided by who asked for it.
 pub(crate) fn is_body(text: &[u8]) -> bool {
     let text = text.trim_ascii_end();
-    text.ends_with(b"]") && is_fetch(text)
+    let open = text.iter().rposition(|byte| *byte == b'[');
+    let name = open.and_then(|open| text[..open].last_chunk::<5>());
+    text.ends_with(b"]")
+        && name.is_some_and(|[before, name @ ..]| {
+            matches!(before, b' ' | b'(') && name.eq_ignore_ascii_case(b"BODY")
+        })
+        && is_fetch(text)
 }
 
 /// `* 12 FETCH …`

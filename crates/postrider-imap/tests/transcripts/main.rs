@@ -1,1 +1,13 @@
-//! Transcripts over real TCP: a scripted server says what servers say, and worse.
+//! Transcripts over real TCP: a scripted server says what servers say, and worse. What is claimed of
+//! a session here is claimed of a socket, not of a mock.
+
+mod script;
+
+mod folders;
+mod hostile;
+mod logins;
+mod memory;
+mod network;
+mod reading;
+mod refusals;
+mod waiting;
