@@ -1,0 +1,126 @@
+//! One attempt: render, sign, post. What cannot even be sent is an outcome like any other.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use postrider_core::{
+    delivery::{Attempt, Failure},
+    ids::EndpointKey,
+    time::Wall,
+};
+use postrider_store::{Claimed, EventRow};
+use postrider_webhook::{
+    client::{Client, Proxy, Sent, Settings},
+    payload,
+    sign::Signer,
+};
+use secrecy::SecretString;
+
+use crate::{clock, config, config::Endpoint, secrets::SecretList};
+
+/// All that an attempt needs of its endpoint.
+pub(super) struct Post {
+    instance: Arc<str>,
+    client: Client,
+    signer: Signer,
+}
+
+impl Post {
+    /// Reads the CA file and keys the signer; the error says what an operator can mend.
+    pub(super) fn new(
+        instance: &Arc<str>,
+        endpoint: &Endpoint,
+        secrets: &SecretList,
+    ) -> Result<Self, String> {
+        let live: Vec<SecretString> = secrets.live().cloned().collect();
+        let signer = Signer::new(&live).map_err(|error| {
+            let problems: Vec<String> = secrets.problems().collect();
+            if problems.is_empty() {
+                error.to_string()
+            } else {
+                problems.join("; ")
+            }
+        })?;
+        let settings = Settings {
+            url: endpoint.url.clone(),
+            timeout: endpoint.timeout,
+            connections_max: usize::try_from(endpoint.max_in_flight).unwrap_or(usize::MAX),
+            ca_file: endpoint.ca_file.clone(),
+            proxy: match &endpoint.proxy {
+                config::Proxy::None => Proxy::None,
+                config::Proxy::Env => Proxy::Env,
+                config::Proxy::Url(url) => Proxy::Url(url.clone()),
+            },
+        };
+        let client = Client::new(&settings).map_err(|error| error.to_string())?;
+        Ok(Self {
+            instance: Arc::clone(instance),
+            client,
+            signer,
+        })
+    }
+
+    pub(super) async fn send(self: Arc<Self>, claimed: &Claimed) -> Sent {
+        let now = clock::wall();
+        match self.body(claimed, now) {
+            Ok(body) => {
+                self.client
+                    .send(&self.signer, claimed.event.id, now.seconds(), body)
+                    .await
+            }
+            Err(why) => failed(
+                Failure::Unsendable,
+                format!("the event cannot be rendered: {why}"),
+            ),
+        }
+    }
+
+    fn body(&self, claimed: &Claimed, now: Wall) -> Result<Bytes, String> {
+        let event = &claimed.event;
+        payload::render(&payload::Rendering {
+            instance: &self.instance,
+            id: event.id,
+            event_type: event.event_type,
+            mailbox: event.mailbox.as_ref(),
+            subject: &event.subject,
+            time: event.time,
+            stored_at: event.stored_at,
+            sequence: claimed.sequence,
+            data: &event.data,
+            attempt: claimed.attempts + 1,
+            first_attempt_at: claimed.first_attempt_at.unwrap_or(now),
+            replay: claimed.replay.as_deref(),
+        })
+        .map_err(|error| error.to_string())
+    }
+}
+
+/// An attempt that was not made, for want of something to make it with.
+pub(super) fn not_sent(why: String) -> Sent {
+    failed(Failure::Settings, why)
+}
+
+pub(super) fn failed(failure: Failure, note: String) -> Sent {
+    Sent {
+        attempt: Attempt::Failed(failure),
+        date: None,
+        took: Duration::ZERO,
+        note,
+    }
+}
+
+/// A delivery that no table knows of: a ping.
+pub(super) fn unstored(endpoint: &EndpointKey, event: EventRow) -> Claimed {
+    Claimed {
+        delivery: 0,
+        endpoint: endpoint.clone(),
+        sequence: 0,
+        attempts: 0,
+        first_attempt_at: None,
+        refusals: 0,
+        refused_since: None,
+        own_time: Duration::ZERO,
+        replay: None,
+        event,
+    }
+}

@@ -1,0 +1,418 @@
+//! From the outbox to the endpoints: one task per endpoint sends what is due and settles it.
+//!
+//! A nudge is a hint, the table is the truth. A slot is free again only when what became of its
+//! delivery is durable, and no attempt starts while an outcome cannot be stored.
+
+mod attempt;
+mod lane;
+mod line;
+mod status;
+mod storage;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use postrider_core::{
+    delivery::RetryPolicy,
+    event::{EventType, system_id},
+    ids::EndpointKey,
+    time::Wall,
+};
+use postrider_store::{Claimed, EventRow, Store, StoreError};
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    clock,
+    config::{Config, Endpoint, Environment},
+    secrets::{Pace, Secrets},
+    telemetry::{Telemetry, delivery::EndpointState},
+};
+use attempt::Post;
+use lane::Lane;
+use line::{Line, Order};
+
+pub use line::Slots;
+pub use status::{EndpointStatus, LastError};
+
+/// A change that somebody should hear of as a system event.
+#[derive(Clone, Debug)]
+pub enum Transition {
+    /// The endpoint is in trouble since `at`; `detail` says what the attempt said.
+    Opened {
+        endpoint: EndpointKey,
+        at: Wall,
+        detail: String,
+    },
+    /// The endpoint has recovered.
+    Closed {
+        endpoint: EndpointKey,
+        at: Wall,
+        detail: String,
+    },
+    /// A delivery ended as a dead letter.
+    Dead {
+        endpoint: EndpointKey,
+        at: Wall,
+        detail: String,
+    },
+}
+
+/// Why an order to an endpoint was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    #[error("there is no endpoint {0}; hint: `postrider endpoints list` names them")]
+    Unknown(EndpointKey),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What came of a ping.
+#[derive(Clone, Debug)]
+pub struct Pinged {
+    /// The event's id, as the endpoint got it.
+    pub event: Uuid,
+    pub status: Option<u16>,
+    /// `delivered`, or what went wrong, as metrics name it.
+    pub outcome: &'static str,
+    pub note: String,
+    pub took: Duration,
+}
+
+type Endpoints = BTreeMap<EndpointKey, Arc<Endpoint>>;
+
+/// The handle that everybody has.
+#[derive(Clone)]
+pub struct Dispatcher(Arc<Inner>);
+
+struct Inner {
+    deps: Deps,
+    lanes: RwLock<Lanes>,
+}
+
+#[derive(Default)]
+struct Lanes {
+    lines: BTreeMap<EndpointKey, Arc<Line>>,
+    /// Endpoints that are configured no more and had deliveries waiting, and since when that is known.
+    orphans: BTreeMap<EndpointKey, Wall>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// What every lane leans on.
+#[derive(Clone)]
+pub(crate) struct Deps {
+    instance: Arc<str>,
+    store: Store,
+    telemetry: Arc<Telemetry>,
+    transitions: mpsc::Sender<Transition>,
+    secrets: Secrets,
+    policy: RetryPolicy,
+    fatal: CancellationToken,
+}
+
+impl Dispatcher {
+    /// Starts a task per endpoint, so it must be called within the runtime. `transitions` hears of
+    /// endpoints in trouble and recovered, and of events that ended.
+    pub async fn new(
+        config: &Config,
+        store: Store,
+        telemetry: Arc<Telemetry>,
+        transitions: mpsc::Sender<Transition>,
+    ) -> Result<Self, StoreError> {
+        let secrets = Secrets::new(
+            Environment::of_process(),
+            Arc::clone(&telemetry),
+            Pace::default(),
+        );
+        let instance = Arc::clone(&config.instance);
+        Self::with(
+            instance,
+            &config.endpoints,
+            store,
+            telemetry,
+            transitions,
+            secrets,
+            RetryPolicy::default(),
+        )
+        .await
+    }
+
+    /// The same with secrets and figures of the caller's choice.
+    pub async fn with(
+        instance: Arc<str>,
+        endpoints: &Endpoints,
+        store: Store,
+        telemetry: Arc<Telemetry>,
+        transitions: mpsc::Sender<Transition>,
+        secrets: Secrets,
+        policy: RetryPolicy,
+    ) -> Result<Self, StoreError> {
+        let configured: Vec<EndpointKey> = endpoints.keys().cloned().collect();
+        let paused = store.paused_endpoints().await?;
+        let orphans = store.orphans(&configured).await?;
+        let fatal = CancellationToken::new();
+        let deps = Deps {
+            instance,
+            store,
+            telemetry,
+            transitions,
+            secrets,
+            policy,
+            fatal,
+        };
+        let dispatcher = Self(Arc::new(Inner {
+            deps,
+            lanes: RwLock::default(),
+        }));
+        dispatcher.change(|lanes, deps| {
+            for row in orphans.into_iter().filter(|row| row.pending > 0) {
+                lanes.orphan(deps, row.endpoint);
+            }
+            for (key, endpoint) in endpoints {
+                lanes.start(deps, endpoint, paused.contains(key));
+            }
+        });
+        Ok(dispatcher)
+    }
+
+    /// Puts the endpoints of a new configuration into use. One that did not change goes on
+    /// untouched; one that is gone finishes what is in flight and is listed as orphaned while
+    /// deliveries wait for it.
+    pub fn reconfigure(&self, config: &Config) -> Result<(), OrderError> {
+        self.put(&config.endpoints);
+        Ok(())
+    }
+
+    fn put(&self, endpoints: &Endpoints) {
+        self.change(|lanes, deps| {
+            let gone: Vec<EndpointKey> = lanes
+                .lines
+                .keys()
+                .filter(|key| !endpoints.contains_key(*key))
+                .cloned()
+                .collect();
+            for key in gone {
+                if let Some(line) = lanes.lines.remove(&key) {
+                    line.order(Order::Retire);
+                }
+                lanes.orphan(deps, key);
+            }
+            for (key, endpoint) in endpoints {
+                match lanes.lines.get(key) {
+                    Some(line) => line.order(Order::Configure(Arc::clone(endpoint))),
+                    None => lanes.start(deps, endpoint, false),
+                }
+            }
+            lanes.tasks.retain(|task| !task.is_finished());
+        });
+        self.0.deps.secrets.look_soon();
+    }
+
+    /// Reserves up to `want` slots for deliveries that are about to be committed; none while the
+    /// endpoint is in trouble, paused or unknown, or while older deliveries wait in the table.
+    pub fn slots(&self, endpoint: &EndpointKey, want: usize) -> Slots {
+        Slots::reserve(self.line(endpoint), want)
+    }
+
+    /// Sends deliveries that a commit has leased; `slots` were reserved for them, what is left of
+    /// them is free again.
+    pub fn send_claimed(&self, claimed: Vec<Claimed>, slots: Vec<(EndpointKey, Slots)>) {
+        let mut by_endpoint: BTreeMap<EndpointKey, Vec<Claimed>> = BTreeMap::new();
+        for one in claimed {
+            by_endpoint
+                .entry(one.endpoint.clone())
+                .or_default()
+                .push(one);
+        }
+        for (endpoint, batch) in by_endpoint {
+            let reserved = slots
+                .iter()
+                .find(|(key, _)| *key == endpoint)
+                .and_then(|(_, slots)| slots.line());
+            let refused = match reserved.or_else(|| self.line(&endpoint)) {
+                Some(line) => line.push(batch).err(),
+                None => Some(batch),
+            };
+            if let Some(batch) = refused {
+                self.give_back(batch);
+            }
+        }
+    }
+
+    /// The endpoint has no lane any more: its leases must not stay with this process.
+    fn give_back(&self, batch: Vec<Claimed>) {
+        let deps = self.0.deps.clone();
+        tokio::spawn(async move {
+            let now = clock::wall();
+            let settlements = batch
+                .iter()
+                .map(|claimed| storage::returned(claimed, now))
+                .collect();
+            if let Err(error) = deps.store.settle(settlements).await {
+                // They stay leased until the next start, which ends all leases.
+                deps.telemetry
+                    .process
+                    .store_failed("giving back deliveries", &error);
+            }
+        });
+    }
+
+    /// There is something new in the table for this endpoint.
+    pub fn nudge(&self, endpoint: &EndpointKey) {
+        if let Some(line) = self.line(endpoint) {
+            line.nudge();
+        }
+    }
+
+    /// An operator's pause; it outlives a restart.
+    pub async fn pause(&self, endpoint: &EndpointKey) -> Result<(), OrderError> {
+        let line = self
+            .line(endpoint)
+            .ok_or_else(|| OrderError::Unknown(endpoint.clone()))?;
+        self.0.deps.store.pause_endpoint(endpoint).await?;
+        line.order(Order::Pause);
+        Ok(())
+    }
+
+    pub async fn resume(&self, endpoint: &EndpointKey) -> Result<(), OrderError> {
+        let line = self
+            .line(endpoint)
+            .ok_or_else(|| OrderError::Unknown(endpoint.clone()))?;
+        self.0.deps.store.resume_endpoint(endpoint).await?;
+        line.order(Order::Resume);
+        Ok(())
+    }
+
+    /// Sends a signed `ping` event now, past queue, pause and breaker, and tells what came of it.
+    /// It is not stored. An endpoint in trouble that accepts it is probed at once.
+    pub async fn ping(&self, endpoint: &EndpointKey) -> Result<Pinged, OrderError> {
+        let line = self
+            .line(endpoint)
+            .ok_or_else(|| OrderError::Unknown(endpoint.clone()))?;
+        let deps = &self.0.deps;
+        let now = clock::wall();
+        let settings = line.endpoint();
+        let secrets = deps.secrets.watch(&settings.secret);
+        let data = serde_json::json!({
+            "mailbox": null, "scope": endpoint.as_str(), "reason": "ping",
+            "detail": "an operator asked whether this endpoint can be reached", "hint": "", "since": now.rfc3339(),
+        });
+        let event = EventRow {
+            id: system_id(&deps.instance, endpoint.as_str(), EventType::Ping, now),
+            event_type: EventType::Ping,
+            mailbox: None,
+            subject: endpoint.as_str().to_owned(),
+            time: now,
+            stored_at: now,
+            data: data.to_string().into(),
+        };
+        let claimed = attempt::unstored(endpoint, event);
+        let list = secrets.borrow().clone();
+        let sent = match Post::new(&deps.instance, &settings, &list) {
+            Ok(post) => Arc::new(post).send(&claimed).await,
+            Err(why) => attempt::not_sent(why),
+        };
+        let told = Pinged {
+            event: claimed.event.id,
+            status: sent.attempt.status(),
+            outcome: sent.attempt.outcome(),
+            note: sent.note,
+            took: sent.took,
+        };
+        if told.outcome == "delivered" {
+            line.order(Order::Probe);
+        }
+        Ok(told)
+    }
+
+    /// Every endpoint, those that are configured no more and have deliveries waiting among them.
+    pub fn status(&self) -> Vec<EndpointStatus> {
+        let lanes = self.0.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<EndpointStatus> = lanes.lines.values().map(|line| line.status()).collect();
+        all.extend(
+            lanes
+                .orphans
+                .iter()
+                .map(|(key, since)| EndpointStatus::orphaned(key.clone(), *since)),
+        );
+        all.sort_by(|a, b| a.endpoint.cmp(&b.endpoint));
+        all
+    }
+
+    /// Cancelled when the database file failed or a task of the dispatcher broke: the process has
+    /// to end and start anew.
+    pub fn fatal(&self) -> CancellationToken {
+        self.0.deps.fatal.clone()
+    }
+
+    /// Stops starting attempts, gives back what waits in memory, and lets what is in flight come
+    /// to its end within `grace`. Returns when every outcome that there is has been stored.
+    pub async fn drain(&self, grace: Duration) {
+        let deadline = clock::monotonic() + grace;
+        let tasks = {
+            let mut lanes = self.0.lanes.write().unwrap_or_else(PoisonError::into_inner);
+            for line in lanes.lines.values() {
+                line.order(Order::Drain(deadline));
+            }
+            std::mem::take(&mut lanes.tasks)
+        };
+        for task in tasks {
+            // How it ended has been told by its guard.
+            let _ = task.await;
+        }
+    }
+
+    fn line(&self, endpoint: &EndpointKey) -> Option<Arc<Line>> {
+        self.0
+            .lanes
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .lines
+            .get(endpoint)
+            .cloned()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Lanes, &Deps)) {
+        change(
+            &mut self.0.lanes.write().unwrap_or_else(PoisonError::into_inner),
+            &self.0.deps,
+        );
+    }
+}
+
+impl Lanes {
+    fn start(&mut self, deps: &Deps, endpoint: &Arc<Endpoint>, paused: bool) {
+        self.orphans.remove(&endpoint.key);
+        let line = Arc::new(Line::new(Arc::clone(endpoint)));
+        let lane = Lane::new(deps.clone(), Arc::clone(&line));
+        if paused {
+            line.order(Order::Pause);
+        }
+        self.lines.insert(endpoint.key.clone(), line);
+        let (guard, key) = (deps.clone(), endpoint.key.clone());
+        self.tasks.push(tokio::spawn(async move {
+            // A lane that is gone would keep its leases: better a process that starts anew.
+            if let Err(ended) = tokio::spawn(lane.run()).await {
+                guard
+                    .telemetry
+                    .delivery
+                    .lane_failed(&key, &ended.to_string());
+                guard.fatal.cancel();
+            }
+        }));
+    }
+
+    fn orphan(&mut self, deps: &Deps, endpoint: EndpointKey) {
+        deps.telemetry
+            .delivery
+            .endpoint_state(&endpoint, EndpointState::Orphaned);
+        self.orphans.insert(endpoint, clock::wall());
+    }
+}
