@@ -8,28 +8,23 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnord
 use postrider_core::{
     delivery::{
         Failure, RetryPolicy,
-        health::{Allowed, Change, DeadReason, EndpointHealth, Owed, State, Verdict},
-        skew,
+        health::{Allowed, EndpointHealth, State},
     },
     time::{Monotonic, Now, Wall},
 };
-use postrider_store::{Claimed, Settled, Settlement, StoreError};
+use postrider_store::{Claimed, StoreError};
 use postrider_webhook::client::Sent;
 use tokio::sync::watch;
 
 use super::{
-    Deps, Transition,
+    Deps,
     attempt::{self, Post},
     line::{Inbox, Line, Order},
-    status::LastError,
-    storage::{Claim, Ended, Storage, Wish, returned},
+    storage::{Ended, Storage, Wish, returned},
 };
-use crate::{
-    clock,
-    config::Endpoint,
-    secrets::SecretList,
-    telemetry::delivery::{Attempted, EndpointState},
-};
+use crate::{clock, config::Endpoint, secrets::SecretList, telemetry::delivery::EndpointState};
+
+mod outcomes;
 
 /// Deliveries per claim; a claim costs a transaction, however many it brings.
 const CLAIM_MAX: usize = 256;
@@ -339,207 +334,6 @@ impl Lane {
             .into_iter()
             .min()
             .map(|at| at.min(now.monotonic + LOOK_EVERY))
-    }
-
-    // ---------------------------------------------------------- what came of it
-
-    fn judge(&mut self, done: Done) {
-        let now = clock::now();
-        let Done {
-            claimed,
-            sent_at,
-            sent,
-        } = done;
-        let owed = Owed {
-            delivery: claimed.delivery,
-            refusals: claimed.refusals,
-            refused_since: claimed.refused_since,
-            own_time: claimed.own_time,
-        };
-        let judged = self.health.judge(&owed, sent.attempt, now, clock::chance());
-        let delivery = &self.deps.telemetry.delivery;
-        let told = Attempted {
-            endpoint: &self.endpoint.key,
-            event: claimed.event.id,
-            attempt: sent.attempt,
-            took: sent.took,
-            note: &sent.note,
-        };
-        delivery.attempted(&told);
-        if let Some(date) = sent.date {
-            delivery.clock_skew(&self.endpoint.key, skew(date, sent_at, now.wall));
-        }
-        let outcome = match judged.verdict {
-            Verdict::Delivered => {
-                delivery.delivered(&self.endpoint.key, claimed.event.stored_at, now.wall);
-                self.line.delivered(now.wall);
-                Settled::Delivered
-            }
-            Verdict::Retry {
-                wait,
-                refusals,
-                refused_since,
-                own_time,
-            } => {
-                delivery.retried(&told, wait);
-                Settled::Retry {
-                    due: now.wall + wait,
-                    refusals,
-                    refused_since,
-                    own_time,
-                }
-            }
-            Verdict::Dead(reason) => self.give_up(&claimed, reason, &sent.note, now.wall),
-        };
-        let status = sent.attempt.status();
-        if outcome != Settled::Delivered {
-            self.line.failed(LastError {
-                at: now.wall,
-                status,
-                note: sent.note.clone(),
-            });
-        }
-        if let Some(change) = judged.change {
-            self.changed(change, now, &sent.note);
-        }
-        let (delivery, note, took) = (claimed.delivery, sent.note, sent.took);
-        self.storage.put(Settlement {
-            delivery,
-            at: now.wall,
-            outcome,
-            status,
-            note,
-            took,
-        });
-    }
-
-    fn give_up(&self, claimed: &Claimed, reason: DeadReason, note: &str, now: Wall) -> Settled {
-        let reason = match reason {
-            DeadReason::Refused => {
-                format!("refused again and again while others were accepted; last: {note}")
-            }
-            DeadReason::GivenUp => format!(
-                "failed for {} h while others were accepted; last: {note}",
-                self.endpoint.give_up_after.as_secs() / 3600
-            ),
-        };
-        self.deps
-            .telemetry
-            .delivery
-            .dead(&self.endpoint.key, claimed.event.id, &reason);
-        let detail = format!("event {}: {reason}", claimed.event.id);
-        self.notify(Transition::Dead {
-            endpoint: self.endpoint.key.clone(),
-            at: now,
-            detail,
-        });
-        Settled::Dead { reason }
-    }
-
-    fn changed(&mut self, change: Change, now: Now, note: &str) {
-        let delivery = &self.deps.telemetry.delivery;
-        let endpoint = self.endpoint.key.clone();
-        match change {
-            Change::Opened => {
-                delivery.opened(&endpoint, note);
-                self.notify(Transition::Opened {
-                    endpoint,
-                    at: now.wall,
-                    detail: note.to_owned(),
-                });
-            }
-            Change::Reopened => delivery.reopened(&endpoint, note),
-            Change::Recovering => {
-                delivery.recovering(&endpoint);
-                self.release = true;
-                self.backlog = true;
-            }
-            Change::Closed { after } => {
-                delivery.closed(&endpoint, after);
-                let detail = format!("it accepts events again, after {} s", after.as_secs());
-                self.notify(Transition::Closed {
-                    endpoint,
-                    at: now.wall,
-                    detail,
-                });
-                self.backlog = true;
-            }
-        }
-    }
-
-    fn notify(&self, transition: Transition) {
-        if self.deps.transitions.try_send(transition).is_err() {
-            self.deps.telemetry.delivery.notice_lost(&self.endpoint.key);
-        }
-    }
-
-    fn stored(&mut self, ended: Ended) {
-        match ended {
-            Ended::Settled(group) => self.settled(&group),
-            Ended::NotSettled(error) => self.store_failed("settling deliveries", &error),
-            Ended::Claimed(claim) => self.claimed(claim),
-        }
-    }
-
-    fn settled(&mut self, group: &[Settlement]) {
-        let now = clock::wall();
-        self.line.free_places(group.len());
-        for settlement in group {
-            match &settlement.outcome {
-                Settled::Delivered | Settled::Dead { .. } => {
-                    self.taken = self.taken.saturating_sub(1)
-                }
-                Settled::Retry { due, .. } => {
-                    self.taken = self.taken.saturating_sub(1);
-                    self.due(*due);
-                }
-                Settled::Returned { due } if *due <= now => self.backlog = true,
-                Settled::Returned { due } => self.due(*due),
-            }
-        }
-    }
-
-    fn due(&mut self, due: Wall) {
-        self.ahead = true;
-        self.next_due = Some(self.next_due.map_or(due, |known| known.min(due)));
-    }
-
-    fn claimed(&mut self, claim: Claim) {
-        self.release &= !claim.released;
-        match claim.next_due {
-            None | Some(Ok(None)) => {}
-            Some(Ok(Some(due))) => self.due(due),
-            Some(Err(error)) => {
-                self.ahead = true;
-                self.backlog = true;
-                self.store_failed("looking for what is due next", &error);
-            }
-        }
-        match claim.claimed {
-            Ok(claimed) => {
-                self.line
-                    .free_places(claim.wanted - claimed.len().min(claim.wanted));
-                self.backlog |= claimed.len() >= claim.wanted;
-                self.queue.extend(claimed);
-            }
-            Err(error) => {
-                self.line.free_places(claim.wanted);
-                self.ahead = true;
-                self.backlog = true;
-                self.store_failed("claiming deliveries", &error);
-            }
-        }
-    }
-
-    fn store_failed(&mut self, doing: &'static str, error: &StoreError) {
-        self.deps.telemetry.process.store_failed(doing, error);
-        match error {
-            StoreError::Fatal(_) => {
-                self.failed = true;
-                self.deps.fatal.cancel();
-            }
-            StoreError::Full(_) | StoreError::Busy(_) | StoreError::Other(_) => {}
-        }
     }
 
     // ---------------------------------------------------------- the end
