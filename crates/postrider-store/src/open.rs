@@ -33,6 +33,13 @@ const BUSY: Duration = Duration::from_secs(5);
 /// Prepared statements kept per connection; the writer has some 20 texts in 5 sizes.
 const STATEMENTS: usize = 256;
 
+/// Pages of the write-ahead log after which it is moved into the database: SQLite's default, and
+/// less where the reserve is small. On a full disk the reserve has to take what the log holds.
+fn checkpoint_pages(reserve_bytes: u64) -> u64 {
+    const PAGE_BYTES: u64 = 4096;
+    (reserve_bytes / 4 / PAGE_BYTES).clamp(64, 1000)
+}
+
 /// All that an open store consists of.
 pub(crate) struct Opened {
     pub(crate) writer: Writer,
@@ -59,11 +66,11 @@ pub(crate) async fn open(options: &Options) -> Result<Opened, OpenError> {
     let lock = lock(path)?;
     let room = Arc::new(Room::new(path, options.reserve_bytes, options.budget_bytes));
     private_file(path)?;
-    let (mut conn, unclean, run) = match prepare(path).await {
+    let (mut conn, unclean, run) = match prepare(path, options.reserve_bytes).await {
         // A full disk must not keep the daemon from settling what it has: the reserve is for that.
         Err(OpenError::Full { .. }) => {
             room.disk_full();
-            prepare(path).await?
+            prepare(path, options.reserve_bytes).await?
         }
         prepared => prepared?,
     };
@@ -118,13 +125,20 @@ fn connect_options(path: &Path) -> SqliteConnectOptions {
 }
 
 /// The writer's connection, the schema, and the end of what earlier processes had leased.
-async fn prepare(path: &Path) -> Result<(SqliteConnection, bool, i64), OpenError> {
+async fn prepare(
+    path: &Path,
+    reserve_bytes: u64,
+) -> Result<(SqliteConnection, bool, i64), OpenError> {
     let to_open_error = |error: sqlx::Error| open_error(path, &error);
     let options = connect_options(path)
         .auto_vacuum(SqliteAutoVacuum::Incremental)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("journal_size_limit", "67108864")
+        .pragma(
+            "wal_autocheckpoint",
+            checkpoint_pages(reserve_bytes).to_string(),
+        )
         .pragma("cache_size", "-8192");
     let mut conn = options.connect().await.map_err(to_open_error)?;
     let prepared = async {

@@ -184,3 +184,48 @@ pub(crate) async fn rows(readers: &Readers) -> Result<Vec<OutboxRow>, StoreError
 pub(crate) fn state_name(state: i64) -> String {
     codec::delivery::name(state).to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, Connection as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_due_is_found_without_a_scan() {
+        let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        let schema = include_str!("../../../migrations/sqlite/0001_first.sql");
+        sqlx::raw_sql(schema).execute(&mut conn).await.unwrap();
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {DUE}")))
+                .bind(1)
+                .bind(1)
+                .bind(1)
+                .bind(1)
+                .fetch_all(&mut conn)
+                .await
+                .unwrap();
+        let steps: Vec<String> = plan.into_iter().map(|(_, _, _, step)| step).collect();
+        let by_index =
+            "SEARCH delivery USING COVERING INDEX delivery_due (endpoint=? AND state=? AND due";
+        assert_eq!(
+            steps
+                .iter()
+                .filter(|step| step.starts_with(by_index))
+                .count(),
+            2,
+            "{steps:#?}"
+        );
+        // The only thing walked through is the short list of what was found.
+        let walked: Vec<_> = steps
+            .iter()
+            .filter(|step| step.starts_with("SCAN"))
+            .collect();
+        assert!(
+            walked
+                .iter()
+                .all(|step| step.contains("due") || step.contains("subquery")),
+            "{steps:#?}"
+        );
+    }
+}

@@ -18,8 +18,8 @@ use crate::{
 
 /// Events or deliveries per step: some ten milliseconds of the writer's time.
 const STEP: i64 = 500;
-/// Pages given back to the disk per step (4 MiB).
-const VACUUM_PAGES: i64 = 1024;
+/// Free pages that are not worth giving back: they are used again soon.
+const FREE_PAGES_KEPT: i64 = 64;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Rare {
@@ -336,13 +336,14 @@ async fn vacuum(conn: &mut SqliteConnection) -> Outcome {
     let (free,): (i64,) = sqlx::query_as("PRAGMA freelist_count")
         .fetch_one(&mut *conn)
         .await?;
-    if free < VACUUM_PAGES {
+    if free <= FREE_PAGES_KEPT {
+        // The file becomes smaller when the log is moved into it.
         conn.execute("PRAGMA wal_checkpoint(PASSIVE)").await?;
         return Ok(Ok(Did::default()));
     }
+    // At most 4 MiB per step.
     conn.execute("PRAGMA incremental_vacuum(1024)").await?;
     Ok(Ok(Did {
-        count: VACUUM_PAGES as u64,
         next: Some(0),
         ..Did::default()
     }))

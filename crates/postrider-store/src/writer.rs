@@ -25,8 +25,10 @@ use crate::{
 
 /// Requests in one group. More would only make the first of them wait longer.
 pub(crate) const GROUP_MAX: usize = 256;
-/// Events in one group, where its first request alone does not hold more.
+/// Events and their bytes in one group, where its last request alone does not hold more. What one
+/// transaction adds to the log has to fit into the reserve when the disk is full.
 const GROUP_EVENTS_MAX: usize = 1024;
+const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -66,43 +68,42 @@ impl Writer {
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
         let mut requests = Vec::with_capacity(GROUP_MAX);
         while inbox.recv_many(&mut requests, GROUP_MAX).await > 0 {
-            let mut items = Vec::new();
-            let mut close = None;
-            let mut events = 0;
-            for request in requests.drain(..) {
-                let (alone, weight) = match request {
-                    Request::Work(work, reply) => {
-                        let weight = events_in(&work);
-                        items.push((work, reply));
-                        (None, weight)
-                    }
-                    Request::Rare(rare, reply) => (Some((rare, reply)), 0),
-                    Request::Close(reply) => {
-                        close = Some(reply);
-                        (None, 0)
-                    }
-                };
-                events += weight;
-                if events >= GROUP_EVENTS_MAX || alone.is_some() {
-                    events = 0;
-                    if self.group(std::mem::take(&mut items)).await.is_err() {
-                        return;
-                    }
+            match self.round(&mut requests).await {
+                Ok(None) => {}
+                Ok(Some(reply)) => {
+                    inbox.close();
+                    return self.close(reply).await;
                 }
-                if let Some((rare, reply)) = alone
-                    && self.rare(rare, reply).await.is_err()
-                {
-                    return;
-                }
-            }
-            if self.group(items).await.is_err() {
-                return;
-            }
-            if let Some(reply) = close {
-                inbox.close();
-                return self.close(reply).await;
+                Err(Broken) => return,
             }
         }
+    }
+
+    /// Serves what has queued up; says whom to tell of the end, if it was asked for.
+    async fn round(&mut self, requests: &mut Vec<Request>) -> Result<Option<Reply<()>>, Broken> {
+        let mut items = Vec::new();
+        let mut weight = Weight::default();
+        let mut close = None;
+        for request in requests.drain(..) {
+            match request {
+                Request::Work(work, reply) => {
+                    weight.add(&work);
+                    items.push((work, reply));
+                    if weight.is_full() {
+                        weight = Weight::default();
+                        self.group(std::mem::take(&mut items)).await?;
+                    }
+                }
+                Request::Rare(rare, reply) => {
+                    weight = Weight::default();
+                    self.group(std::mem::take(&mut items)).await?;
+                    self.rare(rare, reply).await?;
+                }
+                Request::Close(reply) => close = Some(reply),
+            }
+        }
+        self.group(items).await?;
+        Ok(close)
     }
 
     /// Stores what can be stored of a group and answers every caller.
@@ -318,10 +319,25 @@ impl Writer {
     }
 }
 
-fn events_in(work: &Work) -> usize {
-    match work {
-        Work::Commit(commit) => commit.events.len(),
-        Work::Event(..) | Work::Settle(_) | Work::Claim { .. } | Work::Ensure { .. } => 1,
+#[derive(Default)]
+struct Weight {
+    events: usize,
+    bytes: usize,
+}
+
+impl Weight {
+    fn add(&mut self, work: &Work) {
+        let events = match work {
+            Work::Commit(commit) => commit.events.as_slice(),
+            Work::Event(event, _) => std::slice::from_ref(&**event),
+            Work::Settle(_) | Work::Claim { .. } | Work::Ensure { .. } => &[],
+        };
+        self.events += events.len();
+        self.bytes += events.iter().map(|event| event.data.len()).sum::<usize>();
+    }
+
+    fn is_full(&self) -> bool {
+        self.events >= GROUP_EVENTS_MAX || self.bytes >= GROUP_BYTES_MAX
     }
 }
 

@@ -1,0 +1,230 @@
+//! How fast this store commits on this machine: `cargo run --release -p postrider-store --example
+//! commit_rate [DIRECTORY]`. The bare disk stands beside it.
+#![expect(clippy::print_stdout, reason = "it is what this program is for")]
+#![expect(clippy::unwrap_used, reason = "a measurement that fails is of no use")]
+
+use std::{
+    fs::File,
+    io::Write as _,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use postrider_core::{
+    cursor::{Cursor, Epoch},
+    event::{EventType, Identity},
+    fingerprint::Fingerprint,
+    ids::{EndpointKey, FolderName, MailboxKey, Uid, UidValidity, WatchKey},
+    time::Wall,
+    watch::{Entry, ItemKey, Outcome},
+};
+use postrider_store::{
+    Account, Commit, EventIdentity, FoundBy, LedgerFacts, NewDelivery, NewEvent, Options, Settled,
+    Settlement, Store,
+};
+
+const NOW: Wall = Wall(1_760_000_000_000);
+const BODY_BYTES: usize = 8 * 1024;
+
+#[tokio::main]
+async fn main() {
+    let dir = tempfile::tempdir_in(std::env::args().nth(1).as_deref().unwrap_or(".")).unwrap();
+    println!(
+        "bare fdatasync after 4 KiB          {}",
+        spread(bare(dir.path(), 2000))
+    );
+    let store = Store::open(Options {
+        path: dir.path().join("postrider.db"),
+        spool: dir.path().join("spool"),
+        allow_network_filesystem: false,
+        reserve_bytes: 8 * 1024 * 1024,
+        budget_bytes: None,
+        due_ahead_max: Duration::from_secs(24 * 3600),
+    })
+    .await
+    .unwrap();
+    one_at_a_time(&store).await;
+    for (mailboxes, messages) in [(64, 1), (16, 16), (4, 64), (1, 256)] {
+        at_once(&store, mailboxes, messages).await;
+    }
+    let sums = store.sums().await.unwrap();
+    println!(
+        "unaccounted messages and deliveries {} {}",
+        sums.unaccounted_messages(),
+        sums.unaccounted_deliveries()
+    );
+    store.close().await.unwrap();
+}
+
+fn bare(dir: &Path, times: usize) -> Vec<Duration> {
+    let mut file = File::create(dir.join("bare")).unwrap();
+    let page = [7u8; 4096];
+    let sync = |_| {
+        let started = Instant::now();
+        file.write_all(&page).unwrap();
+        file.sync_data().unwrap();
+        started.elapsed()
+    };
+    (0..times).map(sync).collect()
+}
+
+fn spread(mut times: Vec<Duration>) -> String {
+    times.sort_unstable();
+    let at = |part: usize| times[times.len() * part / 100].as_secs_f64() * 1000.0;
+    format!("p50 {:.3} ms  p99 {:.3} ms", at(50), at(99))
+}
+
+/// What a quiet daemon does for one message: commit, send (not here), settle.
+async fn one_at_a_time(store: &Store) {
+    let watch = watch(store, "single").await;
+    let (mut commits, mut claims, mut settles) = (Vec::new(), Vec::new(), Vec::new());
+    for uid in 1..=2000 {
+        let started = Instant::now();
+        let receipt = store.commit(commit(&watch, uid, 1)).await.unwrap();
+        commits.push(started.elapsed());
+        let started = Instant::now();
+        store
+            .claim_due(&EndpointKey::from("tickets"), 1, NOW)
+            .await
+            .unwrap();
+        claims.push(started.elapsed());
+        let started = Instant::now();
+        store.settle(settled(&receipt)).await.unwrap();
+        settles.push(started.elapsed());
+    }
+    println!("commit of one 8 KiB event, alone    {}", spread(commits));
+    println!("claim with nothing due, alone       {}", spread(claims));
+    println!("settle of one delivery, alone       {}", spread(settles));
+}
+
+/// Mailboxes that commit batches as fast as they are stored; then the same with settling.
+async fn at_once(store: &Store, mailboxes: usize, messages: u32) {
+    const EVENTS: u32 = 30_000;
+    let rounds = EVENTS / (u32::try_from(mailboxes).unwrap() * messages);
+    let started = Instant::now();
+    let mut tasks = Vec::new();
+    for number in 0..mailboxes {
+        let store = store.clone();
+        let watch = watch(&store, &format!("m{messages}-{number}")).await;
+        tasks.push(tokio::spawn(async move {
+            let mut receipts = Vec::new();
+            for round in 0..rounds {
+                receipts.push(
+                    store
+                        .commit(commit(&watch, 1 + round * messages, messages))
+                        .await
+                        .unwrap(),
+                );
+            }
+            receipts
+        }));
+    }
+    let mut receipts = Vec::new();
+    for task in tasks {
+        receipts.extend(task.await.unwrap());
+    }
+    let stored = started.elapsed();
+    let started = Instant::now();
+    for group in receipts.chunks(16.max(256 / messages as usize)) {
+        store
+            .settle(group.iter().flat_map(settled).collect())
+            .await
+            .unwrap();
+    }
+    let settled = started.elapsed();
+    let events = f64::from(rounds * messages) * mailboxes as f64;
+    println!(
+        "{mailboxes:3} mailboxes, {messages:3} events per commit   {:8.0} events/s stored  {:8.0} deliveries/s settled",
+        events / stored.as_secs_f64(),
+        events / settled.as_secs_f64()
+    );
+}
+
+async fn watch(store: &Store, mailbox: &str) -> WatchKey {
+    let watch = WatchKey {
+        mailbox: MailboxKey::from(mailbox),
+        folder: FolderName::from("INBOX"),
+    };
+    let account = Account {
+        server: "imap.example.org:993".to_owned(),
+        username: mailbox.to_owned(),
+    };
+    store.load(&watch, &account, NOW).await.unwrap();
+    watch
+}
+
+fn settled(receipt: &postrider_store::Receipt) -> Vec<Settlement> {
+    let one = |claimed: &postrider_store::Claimed| Settlement {
+        delivery: claimed.delivery,
+        at: NOW,
+        outcome: Settled::Delivered,
+        status: Some(200),
+        note: "accepted".to_owned(),
+        took: Duration::from_millis(3),
+    };
+    receipt.claimed.iter().map(one).collect()
+}
+
+fn commit(watch: &WatchKey, first: u32, messages: u32) -> Commit {
+    let uids: Vec<Uid> = (first..first + messages).filter_map(Uid::new).collect();
+    let print = |uid: &Uid| {
+        Fingerprint::of(
+            Some(&format!("{watch}/{uid}@example.org")),
+            "",
+            "",
+            "",
+            Some(NOW),
+        )
+    };
+    let data = bytes::Bytes::from(vec![b'x'; BODY_BYTES]);
+    let event = |uid: &Uid| NewEvent {
+        identity: EventIdentity::Message(Box::new(Identity {
+            instance: "bench".into(),
+            mailbox: watch.mailbox.clone(),
+            folder: watch.folder.clone(),
+            uid_validity: UidValidity(1),
+            uid: *uid,
+            fingerprint: print(uid),
+            internal_date: Some(NOW),
+        })),
+        event_type: EventType::MessageReceived,
+        mailbox: Some(watch.mailbox.clone()),
+        subject: format!("INBOX/1/{uid}"),
+        time: NOW,
+        message_id: Some(format!("{watch}/{uid}@example.org")),
+        data: data.clone(),
+        spool: None,
+        deliveries: vec![NewDelivery {
+            endpoint: EndpointKey::from("tickets"),
+            leased: true,
+        }],
+    };
+    Commit {
+        watch: watch.clone(),
+        entry: Entry {
+            outcomes: uids
+                .iter()
+                .map(|uid| (ItemKey::Uid(*uid), Outcome::Event))
+                .collect(),
+            cursor: Cursor {
+                last: uids.last().copied(),
+                ..Cursor::begin(UidValidity(1), Epoch(1))
+            },
+            hold: None,
+            notices: Vec::new(),
+            proven: true,
+        },
+        found_by: FoundBy::Idle,
+        now: NOW,
+        facts: uids
+            .iter()
+            .map(|uid| LedgerFacts {
+                key: ItemKey::Uid(*uid),
+                fingerprint: print(uid),
+                internal_date: Some(NOW),
+            })
+            .collect(),
+        events: uids.iter().map(event).collect(),
+        quarantined: Vec::new(),
+    }
+}

@@ -1,0 +1,15 @@
+//! The store against a real file system: what it promises, and what it does when the disk fails.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+mod commits;
+mod deliveries;
+mod killed;
+mod ledger;
+mod model;
+mod opening;
+mod prune;
+mod report;
+mod room;
+mod spool;
