@@ -23,6 +23,7 @@ pub use diff::{Aspect, Changes, Delta, diff};
 pub use effective::{Effective, Setting};
 pub use environment::Environment;
 pub use model::*;
+pub(crate) use problem::nearest;
 pub use problem::{Place, Places, Problem};
 pub use reference::{json_schema, page as reference_page};
 pub use secret::SecretError;
@@ -42,6 +43,21 @@ pub struct Loaded {
 /// Reads and checks the configuration in the environment of this process.
 pub fn load(main: &Path) -> Result<Loaded, Vec<Problem>> {
     Config::load(main, &Environment::of_process())
+}
+
+/// Where the daemon of this configuration listens for commands, whatever else is wrong with it.
+pub fn admin_socket(main: &Path) -> Result<PathBuf, Problem> {
+    let merged = load::merge(main, &Environment::of_process());
+    let raw = merged.raw.as_ref().filter(|_| main.is_file());
+    let socket = raw.and_then(|raw| raw.admin.listen.strip_prefix("unix:"));
+    match (socket, merged.gathered.problems.into_iter().next()) {
+        (Some(socket), _) => Ok(load::base_of(main).join(socket)),
+        (None, Some(problem)) => Err(problem),
+        (None, None) => {
+            let place = merged.gathered.places.at("admin.listen");
+            Err(Problem::new(place, "`admin.listen` is no unix socket"))
+        }
+    }
 }
 
 impl Config {

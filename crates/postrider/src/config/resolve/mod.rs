@@ -9,7 +9,7 @@ mod server;
 mod settings;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -154,21 +154,17 @@ impl<'a> Findings<'a> {
     }
 }
 
-/// One allocation for equal things.
-struct Shared<T: ?Sized>(Vec<Arc<T>>);
+/// One allocation for equal things, however many there are and however they are mixed.
+struct Shared<T: ?Sized>(HashMap<String, Arc<T>>);
 
-impl<T: ?Sized + PartialEq> Shared<T> {
+impl<T: ?Sized + std::fmt::Debug> Shared<T> {
     fn new() -> Self {
-        Self(Vec::new())
+        Self(HashMap::new())
     }
-    /// The newest are looked at first: mailboxes of a group follow each other.
     fn share(&mut self, made: impl Into<Arc<T>>) -> Arc<T> {
         let made = made.into();
-        if let Some(same) = self.0.iter().rev().find(|same| **same == made) {
-            return same.clone();
-        }
-        self.0.push(made.clone());
-        made
+        // What is written alike is alike: none of these types hides a part of itself in `Debug`.
+        self.0.entry(format!("{made:?}")).or_insert(made).clone()
     }
 }
 

@@ -139,6 +139,18 @@ fn ten_thousand_mailboxes_of_a_group_share_what_they_inherit() {
 }
 
 #[test]
+fn ten_thousand_mailboxes_with_nothing_in_common_load_too() {
+    let mut text = GOOD.split("[mailboxes").next().unwrap().to_owned();
+    for number in 0..10_000 {
+        text += &format!(
+            "[mailboxes.m{number}]\naddress = \"m{number}@example.org\"\nserver = {{ host = \"imap{number}.example.org\" }}\n\
+             credential = \"lab\"\nfolders = [\"F{number}\"]\nendpoints = [\"tickets\"]\nflood_limit = {number}\n"
+        );
+    }
+    assert_eq!(World::new(&text).load().config.mailboxes.len(), 10_000);
+}
+
+#[test]
 fn the_environment_wins_and_is_read_as_the_key_wants_it() {
     let world = World::new(SAMPLE)
         .set("POSTRIDER__INSTANCE", "007")

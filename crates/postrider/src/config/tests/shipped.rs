@@ -48,6 +48,47 @@ fn the_examples_load() {
 }
 
 #[test]
+fn the_configurations_in_documents_and_manifests_load() {
+    let mut loaded = 0;
+    for name in [
+        "README.md",
+        "docs/EXCHANGE.md",
+        "docs/OPERATIONS.md",
+        "docs/SECURITY.md",
+    ] {
+        let text = fs::read_to_string(repository(name)).unwrap();
+        for block in
+            blocks(&text).filter(|block| block.contains("[mailboxes") || block.contains("[groups"))
+        {
+            World::new(&block).load();
+            loaded += 1;
+        }
+    }
+    assert!(loaded >= 2, "{loaded}");
+    let manifest = fs::read_to_string(repository("deploy/kubernetes/base/configmap.yaml")).unwrap();
+    let (_, text) = manifest.split_once("postrider.toml: |\n").unwrap();
+    let text: String = text
+        .lines()
+        .take_while(|line| line.is_empty() || line.starts_with("    "))
+        .map(|line| format!("{}\n", line.trim_start()))
+        .collect();
+    World::new(&text).load();
+}
+
+/// The fenced TOML blocks of a page.
+fn blocks(page: &str) -> impl Iterator<Item = String> {
+    page.split("```toml\n").skip(1).filter_map(|rest| {
+        let block = rest.split("```").next()?;
+        Some(
+            block
+                .lines()
+                .map(|line| format!("{}\n", line.trim_start()))
+                .collect(),
+        )
+    })
+}
+
+#[test]
 fn the_example_names_every_key_and_what_is_commented_out_is_valid() {
     let text = fs::read_to_string(repository("config/postrider.example.toml")).unwrap();
     let all: String = text

@@ -1,0 +1,327 @@
+//! The command line's grammar and its help. It does nothing.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done
+  1   it failed; the reason is on standard error
+  2   the command line makes no sense
+  69  no daemon answers at the admin socket
+  78  the configuration is wrong, or the store belongs to a newer version
+
+Without --config, POSTRIDER_CONFIG is used, else ./postrider.toml, else
+/etc/postrider/postrider.toml.";
+
+const FACTS: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\nsources:     imap (IDLE, XOAUTH2, OAUTHBEARER, PLAIN, LOGIN)",
+    "\ncredentials: microsoft, password",
+    "\nstores:      sqlite",
+    "\nTLS:         rustls, aws-lc-rs",
+    "\nrust:        ",
+    env!("CARGO_PKG_RUST_VERSION"),
+    " or newer",
+);
+
+/// Watches mailboxes over IMAP and posts each new message as a signed event.
+#[derive(Debug, Parser)]
+#[command(name = "postrider", version, long_version = FACTS, after_help = EXIT_CODES, after_long_help = EXIT_CODES)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// The configuration file
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "FILE",
+        env = "POSTRIDER_CONFIG",
+        hide_env = true
+    )]
+    pub(crate) config: Option<PathBuf>,
+    /// The running daemon's admin socket [default: as the configuration says]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "PATH",
+        env = "POSTRIDER_SOCKET",
+        hide_env = true
+    )]
+    pub(crate) socket: Option<PathBuf>,
+    /// Print JSON, for programs
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Watch the configured mailboxes until SIGTERM; SIGHUP reads the configuration again
+    Run,
+    /// Check the configuration without any network: all errors at once, with file and line
+    CheckConfig(CheckConfig),
+    /// See it work: a mail server, a receiver and this daemon in one process, no account needed
+    Demo(Demo),
+    /// The daemon at a glance: states, sums, room
+    Status,
+    /// What is watched, how it goes, and orders to it
+    Mailboxes {
+        #[command(subcommand)]
+        command: Option<Mailboxes>,
+    },
+    /// What was sent, to whom, and what became of it
+    Events {
+        #[command(subcommand)]
+        command: Option<Events>,
+    },
+    /// Where events go, and whether they arrive
+    Endpoints {
+        #[command(subcommand)]
+        command: Option<Endpoints>,
+    },
+    /// Let the daemon read its configuration again; an error leaves the old one in force
+    Reload {
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Print a JSON Schema
+    Schema {
+        #[arg(value_enum)]
+        what: Schema,
+    },
+    /// Print a completion script
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckConfig {
+    /// Show what holds for a mailbox after inheritance, and where each setting comes from
+    #[arg(long, value_name = "MAILBOX")]
+    pub(crate) effective: Option<String>,
+    /// Fail (exit 78) on warnings too
+    #[arg(long)]
+    pub(crate) deny_warnings: bool,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Demo {
+    /// Stay up until Ctrl-C instead of ending by itself
+    #[arg(long)]
+    pub serve: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Mailboxes {
+    /// All mailboxes, one line each
+    List {
+        /// Only those that are not watching
+        #[arg(long)]
+        problems: bool,
+    },
+    /// One mailbox with its folders, its trouble and its account
+    Show {
+        /// Its name in the configuration
+        mailbox: String,
+    },
+    /// Stop watching; nothing is lost, the mailbox keeps its mail
+    Pause {
+        /// Its name in the configuration
+        mailbox: String,
+    },
+    /// Watch again
+    Resume {
+        /// Its name in the configuration
+        mailbox: String,
+    },
+    /// End a hold: say what becomes of mail whose continuity cannot be proven
+    Release(ReleaseArgs),
+    /// The account behind this name is the same mail under another server or user name
+    Adopt {
+        /// Its name in the configuration
+        mailbox: String,
+    },
+    /// Survey the folders again now
+    Resync {
+        /// Its name in the configuration
+        mailbox: String,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub(crate) struct ReleaseArgs {
+    /// Its name in the configuration
+    pub(crate) mailbox: String,
+    /// Send all of it that is not known
+    #[arg(long, group = "what")]
+    pub(crate) send: bool,
+    /// Send none of it, and go on from there
+    #[arg(long, group = "what")]
+    pub(crate) skip: bool,
+    /// Send what came at or after this date or RFC 3339 time, skip the rest
+    #[arg(long, group = "what", value_name = "DATE", value_parser = date)]
+    pub(crate) since: Option<String>,
+    /// Only this folder [default: all that are held]
+    #[arg(long)]
+    pub(crate) folder: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Events {
+    /// The newest events
+    List(EventFilter),
+    /// One event: its data, its deliveries, every attempt
+    Show { id: String },
+    /// Send again: one event to all its endpoints, or dead deliveries. Ids stay the same.
+    Replay(ReplayArgs),
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct EventFilter {
+    #[arg(long)]
+    pub(crate) mailbox: Option<String>,
+    #[arg(long)]
+    pub(crate) endpoint: Option<String>,
+    #[arg(long, value_enum)]
+    pub(crate) state: Option<DeliveryState>,
+    /// Such as message.received
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) event_type: Option<String>,
+    /// The Message-ID, without its angle brackets
+    #[arg(long)]
+    pub(crate) message_id: Option<String>,
+    /// Stored at or after this date or RFC 3339 time
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    pub(crate) since: Option<String>,
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum DeliveryState {
+    Pending,
+    Delivered,
+    Dead,
+    Discarded,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true))]
+pub(crate) struct ReplayArgs {
+    /// The event's id; without it dead deliveries are meant
+    #[arg(group = "which", conflicts_with_all = ["dead", "endpoint", "since"])]
+    pub(crate) id: Option<String>,
+    /// All dead deliveries
+    #[arg(long, group = "which")]
+    pub(crate) dead: bool,
+    /// Dead deliveries to this endpoint
+    #[arg(long, group = "which")]
+    pub(crate) endpoint: Option<String>,
+    /// Dead deliveries of events stored at or after this date or RFC 3339 time
+    #[arg(long, group = "which", value_name = "DATE", value_parser = date)]
+    pub(crate) since: Option<String>,
+    /// Say what would be sent, and send nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Endpoints {
+    /// All endpoints, one line each
+    List,
+    /// Send nothing to it; events wait, and no event's time runs
+    Pause {
+        /// Its name in the configuration
+        endpoint: String,
+    },
+    /// Send again, with what waits
+    Resume {
+        /// Its name in the configuration
+        endpoint: String,
+    },
+    /// Send a signed `ping` event and tell what came back
+    Ping {
+        /// Its name in the configuration
+        endpoint: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Schema {
+    /// Of the configuration file
+    Config,
+}
+
+impl DeliveryState {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::Dead => "dead",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
+/// Checked here, sent on as RFC 3339.
+fn date(text: &str) -> Result<String, String> {
+    match crate::config::parse_date(text) {
+        Some(at) => Ok(at.rfc3339()),
+        None => Err("write 2026-05-01 or 2026-05-01T08:00:00Z".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_release_says_exactly_one_thing() {
+        let parse = |rest: &[&str]| {
+            let words = ["postrider", "mailboxes", "release", "support"];
+            Cli::try_parse_from(words.iter().chain(rest)).is_ok()
+        };
+        assert!(parse(&["--send"]) && parse(&["--skip"]) && parse(&["--since", "2026-05-01"]));
+        assert!(!parse(&[]) && !parse(&["--send", "--skip"]) && !parse(&["--since", "soon"]));
+    }
+
+    #[test]
+    fn a_replay_names_an_event_or_the_dead() {
+        let parse = |rest: &[&str]| {
+            Cli::try_parse_from(["postrider", "events", "replay"].iter().chain(rest)).is_ok()
+        };
+        assert!(parse(&["5b6f", "--dry-run"]) && parse(&["--endpoint", "tickets"]));
+        assert!(parse(&["--dead", "--since", "2026-05-01"]));
+        assert!(
+            !parse(&[])
+                && !parse(&["--dry-run"])
+                && !parse(&["5b6f", "--dead"])
+                && !parse(&["5b6f", "--endpoint", "x"])
+        );
+    }
+
+    #[test]
+    fn help_and_version_tell_what_an_operator_needs() {
+        let help = Cli::command().render_long_help().to_string();
+        for words in [
+            "69  no daemon answers",
+            "/etc/postrider/postrider.toml",
+            "check-config",
+        ] {
+            assert!(help.contains(words), "{words}\n{help}");
+        }
+        assert!(Cli::command().render_long_version().contains("sqlite"));
+    }
+}

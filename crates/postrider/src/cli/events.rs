@@ -1,0 +1,206 @@
+//! `events …`: what was sent, and sending it again.
+
+use postrider_core::time::Wall;
+
+use super::{
+    args::{DeliveryState, EventFilter, Events, ReplayArgs},
+    client::{Answer, Client, Target},
+    failure::Failure,
+    output::{print, print_json},
+    render::{Table, age, clean, count, moment},
+};
+use crate::{admin::api, clock};
+
+pub(crate) async fn run(
+    client: &Client,
+    command: Option<&Events>,
+    json: bool,
+) -> Result<(), Failure> {
+    match command {
+        None => {
+            list(
+                client,
+                &EventFilter {
+                    limit: 50,
+                    ..EventFilter::default()
+                },
+                json,
+            )
+            .await
+        }
+        Some(Events::List(filter)) => list(client, filter, json).await,
+        Some(Events::Show { id }) => show(client, id, json).await,
+        Some(Events::Replay(args)) => replay(client, args, json).await,
+    }
+}
+
+async fn list(client: &Client, filter: &EventFilter, json: bool) -> Result<(), Failure> {
+    let message_id = filter
+        .message_id
+        .as_deref()
+        .map(|id| id.trim_matches(['<', '>']));
+    let target = Target::of(&["events"])
+        .query("mailbox", filter.mailbox.as_ref())
+        .query("endpoint", filter.endpoint.as_ref())
+        .query("state", filter.state.map(DeliveryState::as_str))
+        .query("type", filter.event_type.as_ref())
+        .query("message_id", message_id)
+        .query("since", filter.since.as_ref())
+        .query("limit", Some(filter.limit));
+    let answer: Answer<api::Events> = client.get(target).await?;
+    if json {
+        return print_json(&answer.json);
+    }
+    print(&list_text(&answer.read()?.events, filter.limit))
+}
+
+async fn show(client: &Client, id: &str, json: bool) -> Result<(), Failure> {
+    let answer: Answer<api::EventDetail> = client.get(Target::of(&["events", id])).await?;
+    if json {
+        return print_json(&answer.json);
+    }
+    print(&show_text(&answer.read()?, clock::wall()))
+}
+
+async fn replay(client: &Client, args: &ReplayArgs, json: bool) -> Result<(), Failure> {
+    let select = match &args.id {
+        Some(id) => api::ReplaySelect::Event { id: id.clone() },
+        None => api::ReplaySelect::Dead {
+            endpoint: args.endpoint.clone(),
+            since: args.since.clone(),
+        },
+    };
+    let request = api::ReplayRequest {
+        select,
+        dry_run: args.dry_run,
+    };
+    let answer: Answer<api::Replayed> = client
+        .post_json(Target::of(&["events", "replay"]), &request)
+        .await?;
+    if json {
+        return print_json(&answer.json);
+    }
+    print(&replay_text(&answer.read()?))
+}
+
+fn list_text(events: &[api::Event], limit: u32) -> String {
+    if events.is_empty() {
+        return "no events\n".to_owned();
+    }
+    let mut table = Table::new(&[
+        "STORED (UTC)",
+        "TYPE",
+        "MAILBOX",
+        "SUBJECT",
+        "DELIVERIES",
+        "ID",
+    ]);
+    for event in events {
+        let deliveries: Vec<_> = event.deliveries.iter().map(brief).collect();
+        table.row([
+            moment(&event.stored_at),
+            event.event_type.clone(),
+            event.mailbox.clone().unwrap_or_default(),
+            event.subject.clone(),
+            deliveries.join(", "),
+            event.id.clone(),
+        ]);
+    }
+    let mut text = table.text();
+    if events.len() == limit as usize {
+        text += &format!("\nthe newest {limit}; --limit shows more\n");
+    }
+    text
+}
+
+fn brief(delivery: &api::Delivery) -> String {
+    let tries = match delivery.attempts {
+        0 | 1 => String::new(),
+        attempts => format!(" ({attempts} attempts)"),
+    };
+    format!("{} {}{tries}", delivery.endpoint, delivery.state)
+}
+
+fn show_text(detail: &api::EventDetail, now: Wall) -> String {
+    let event = &detail.event;
+    let lines = [
+        ("event", event.id.clone()),
+        ("type", event.event_type.clone()),
+        ("mailbox", event.mailbox.clone().unwrap_or_default()),
+        ("subject", event.subject.clone()),
+        ("message-id", event.message_id.clone().unwrap_or_default()),
+        ("time", moment(&event.time)),
+        (
+            "stored",
+            format!(
+                "{} ({} ago)",
+                moment(&event.stored_at),
+                age(&event.stored_at, now)
+            ),
+        ),
+    ];
+    let mut text = String::new();
+    for (name, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
+        text += &format!("{name:<12}{}\n", clean(value));
+    }
+    let mut table = Table::new(&[
+        "ENDPOINT", "STATE", "SEQUENCE", "ATTEMPTS", "DUE", "LAST", "WHY",
+    ]);
+    for delivery in &event.deliveries {
+        let why = delivery
+            .dead_reason
+            .clone()
+            .or_else(|| delivery.last_note.clone());
+        table.row([
+            delivery.endpoint.clone(),
+            delivery.state.clone(),
+            delivery.sequence.to_string(),
+            delivery.attempts.to_string(),
+            delivery
+                .due
+                .as_deref()
+                .map(|at| age(at, now))
+                .unwrap_or_default(),
+            delivery
+                .last_status
+                .map(|status| status.to_string())
+                .unwrap_or_default(),
+            why.unwrap_or_default(),
+        ]);
+    }
+    text += &format!("\n{}", table.text());
+    if !detail.attempts.is_empty() {
+        let mut table = Table::new(&["ATTEMPT (UTC)", "ENDPOINT", "STATUS", "TOOK", "NOTE"]);
+        for attempt in &detail.attempts {
+            table.row([
+                moment(&attempt.at),
+                attempt.endpoint.clone(),
+                attempt
+                    .status
+                    .map(|status| status.to_string())
+                    .unwrap_or_default(),
+                format!("{} ms", attempt.took_ms),
+                attempt.note.clone(),
+            ]);
+        }
+        text += &format!("\n{}", table.text());
+    }
+    // JSON escapes control characters by itself.
+    text + &format!("\n{:#}\n", detail.data)
+}
+
+fn replay_text(replayed: &api::Replayed) -> String {
+    let deliveries = count(
+        usize::try_from(replayed.deliveries).unwrap_or(usize::MAX),
+        "delivery",
+        "deliveries",
+    );
+    let endpoints = match replayed.endpoints.join(", ") {
+        none if none.is_empty() => none,
+        endpoints => format!(" to {}", clean(&endpoints)),
+    };
+    match replayed.dry_run {
+        true => format!("dry run: would send {deliveries}{endpoints} again\n"),
+        false => format!("{deliveries}{endpoints} will be sent again\n"),
+    }
+}
