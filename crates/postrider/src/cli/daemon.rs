@@ -31,8 +31,8 @@ pub(crate) fn run(file: &Path) -> Result<(), Failure> {
     }
 }
 
-pub(crate) fn demo(_demo: Demo) -> Result<(), Failure> {
-    Err(Failure::new(Exit::Failed, "this build has no demo"))
+pub(crate) fn demo(demo: Demo) -> Result<(), Failure> {
+    crate::demo::run(demo).map_err(|error| Failure::new(Exit::Failed, format!("{error:#}")))
 }
 
 fn start_failure(error: &run::StartError) -> Failure {
