@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use crate::{
     auth, connect,
-    conversation::Conversation,
-    error::Error,
+    conversation::{Conversation, IdleTrust},
+    error::{Error, ServerText},
     logout,
     read::{self, BodySink, Memory, ReadAnswers},
     select,
@@ -36,6 +36,7 @@ impl Session {
             Ok(Self { conversation })
         })
         .await
+        .map_err(no_session)
     }
 
     /// Opens the folder read-only; `session_ends` is `None`, for the caller to fill in.
@@ -86,6 +87,12 @@ impl Session {
         Box::pin(logout::run(&mut self.conversation)).await;
     }
 
+    /// Whether the next wait is an IDLE; else it polls.
+    pub fn idles(&self) -> bool {
+        self.conversation.capabilities.idle
+            && matches!(self.conversation.idle, IdleTrust::Trusted { .. })
+    }
+
     /// How many messages the folder has, as told last.
     pub fn exists(&self) -> u32 {
         self.conversation.exists
@@ -104,5 +111,16 @@ impl Session {
     /// Responses that did not parse and were passed over.
     pub fn skipped_responses(&self) -> u64 {
         self.conversation.skipped()
+    }
+}
+
+/// Where no session came to be, none is usable.
+fn no_session(error: Error) -> Error {
+    match error {
+        Error::Refused { text, .. } => Error::Unavailable { text },
+        Error::Argument { .. } => Error::LoginRefused {
+            text: ServerText::new(error.to_string().as_bytes()),
+        },
+        other => other,
     }
 }

@@ -1,9 +1,31 @@
 //! The daemon: configuration, supervisor, watchers, dispatcher, tokens, admin API and command line.
 
-pub mod clock;
+pub mod cli;
+pub mod run;
+
 pub mod config;
-pub mod telemetry;
+pub mod directory;
+pub mod supervisor;
+
+pub mod gate;
+pub mod shared;
+pub mod system_events;
+pub mod watch_line;
+pub mod watcher;
+
+pub mod dispatcher;
+
 pub mod network;
 pub mod secrets;
 pub mod tls;
 pub mod tokens;
+
+pub mod admin;
+pub mod gauges;
+pub mod heartbeat;
+pub mod http;
+pub mod telemetry;
+
+pub mod clock;
+
+pub mod demo;

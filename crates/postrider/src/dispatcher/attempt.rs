@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use postrider_core::{
     delivery::{Attempt, Failure},
-    ids::EndpointKey,
+    ids::{EndpointKey, MailboxKey},
     time::Wall,
 };
 use postrider_store::{Claimed, EventRow};
@@ -62,36 +62,28 @@ impl Post {
 
     pub(super) async fn send(self: Arc<Self>, claimed: &Claimed) -> Sent {
         let now = clock::wall();
-        match self.body(claimed, now) {
-            Ok(body) => {
-                self.client
-                    .send(&self.signer, claimed.event.id, now.seconds(), body)
-                    .await
-            }
-            Err(why) => failed(
-                Failure::Unsendable,
-                format!("the event cannot be rendered: {why}"),
-            ),
-        }
+        let body = self.body(claimed, now);
+        self.client
+            .send(&self.signer, claimed.event.id, now.seconds(), body)
+            .await
     }
 
-    fn body(&self, claimed: &Claimed, now: Wall) -> Result<Bytes, String> {
+    fn body(&self, claimed: &Claimed, now: Wall) -> Bytes {
         let event = &claimed.event;
-        payload::render(&payload::Rendering {
-            instance: &self.instance,
+        payload::render(&payload::RenderInput {
             id: event.id,
             event_type: event.event_type,
-            mailbox: event.mailbox.as_ref(),
+            instance: &self.instance,
+            mailbox: event.mailbox.as_ref().map(MailboxKey::as_str),
             subject: &event.subject,
             time: event.time,
             stored_at: event.stored_at,
-            sequence: claimed.sequence,
             data: &event.data,
-            attempt: claimed.attempts + 1,
-            first_attempt_at: claimed.first_attempt_at.unwrap_or(now),
+            sequence: claimed.sequence,
+            attempt: claimed.attempts.saturating_add(1),
+            first_attempt_at: claimed.first_attempt_at.or(Some(now)),
             replay: claimed.replay.as_deref(),
         })
-        .map_err(|error| error.to_string())
     }
 }
 

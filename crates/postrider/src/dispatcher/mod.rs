@@ -126,15 +126,10 @@ impl Dispatcher {
         telemetry: Arc<Telemetry>,
         transitions: mpsc::Sender<Transition>,
     ) -> Result<Self, StoreError> {
-        let secrets = Secrets::new(
-            Environment::of_process(),
-            Arc::clone(&telemetry),
-            Pace::default(),
-        );
-        let instance = Arc::clone(&config.instance);
+        let environment = Environment::of_process();
+        let secrets = Secrets::new(environment, Arc::clone(&telemetry), Pace::default());
         Self::with(
-            instance,
-            &config.endpoints,
+            config,
             store,
             telemetry,
             transitions,
@@ -146,17 +141,14 @@ impl Dispatcher {
 
     /// The same with secrets and figures of the caller's choice.
     pub async fn with(
-        instance: Arc<str>,
-        endpoints: &Endpoints,
+        config: &Config,
         store: Store,
         telemetry: Arc<Telemetry>,
         transitions: mpsc::Sender<Transition>,
         secrets: Secrets,
         policy: RetryPolicy,
     ) -> Result<Self, StoreError> {
-        let configured: Vec<EndpointKey> = endpoints.keys().cloned().collect();
-        let paused = store.paused_endpoints().await?;
-        let orphans = store.orphans(&configured).await?;
+        let instance = Arc::clone(&config.instance);
         let fatal = CancellationToken::new();
         let deps = Deps {
             instance,
@@ -167,6 +159,13 @@ impl Dispatcher {
             policy,
             fatal,
         };
+        Self::start(&config.endpoints, deps).await
+    }
+
+    async fn start(endpoints: &Endpoints, deps: Deps) -> Result<Self, StoreError> {
+        let configured: Vec<EndpointKey> = endpoints.keys().cloned().collect();
+        let paused = deps.store.paused_endpoints().await?;
+        let orphans = deps.store.orphans(&configured).await?;
         let dispatcher = Self(Arc::new(Inner {
             deps,
             lanes: RwLock::default(),

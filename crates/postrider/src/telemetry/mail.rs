@@ -304,6 +304,14 @@ impl Mail {
         tracing::info!(mailbox = %watch.mailbox, folder = %watch.folder, uid, "message read after earlier failures");
     }
 
+    pub fn state_lost(&self, watch: &WatchKey) {
+        tracing::warn!(mailbox = %watch.mailbox, folder = %watch.folder, "the stored state of this folder is gone; messages are matched by fingerprint, only unknown ones are sent");
+    }
+
+    pub fn gaps_full(&self, watch: &WatchKey, gaps: u32) {
+        tracing::error!(mailbox = %watch.mailbox, folder = %watch.folder, gaps, "too many messages cannot be read; what comes after them waits until one can. hint: look at the server's log for this mailbox");
+    }
+
     pub fn next_generation(&self, watch: &WatchKey, events: u32) {
         tracing::error!(mailbox = %watch.mailbox, folder = %watch.folder, events, "an event id was taken by another message; stored under its next generation. hint: please report this, it should not happen");
     }

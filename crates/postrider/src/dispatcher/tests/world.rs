@@ -109,17 +109,16 @@ impl World {
         };
         let secrets = Secrets::new(environment, Arc::clone(&telemetry), Pace::default());
         let (sender, transitions) = mpsc::channel(64);
-        let dispatcher = Dispatcher::with(
-            Arc::from("tests"),
-            &endpoints(list),
-            store.clone(),
-            Arc::clone(&telemetry),
-            sender,
+        let deps = Deps {
+            instance: Arc::from("tests"),
+            store: store.clone(),
+            telemetry: Arc::clone(&telemetry),
+            transitions: sender,
             secrets,
             policy,
-        )
-        .await
-        .unwrap();
+            fatal: CancellationToken::new(),
+        };
+        let dispatcher = Dispatcher::start(&endpoints(list), deps).await.unwrap();
         Self {
             store,
             dispatcher,

@@ -1,0 +1,137 @@
+//! `postrider demo`: the real daemon on a mail server, a token endpoint and a receiver in this
+//! process, with real trouble. It needs no account and no network, leaves nothing behind, and
+//! succeeds only if nothing was lost and the account adds up. It must never touch anything
+//! outside its temporary folder and loopback ports.
+
+mod play;
+mod report;
+mod stage;
+mod world;
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::Context as _;
+use stage::Stage;
+use tokio::signal::unix::{SignalKind, signal};
+use world::World;
+
+use crate::cli::Demo;
+
+/// Between two mails while it stays up.
+const SERVED_EVERY: Duration = Duration::from_secs(2);
+/// Mail stops after some five hours, because the receiver keeps all that it accepted in memory.
+const SERVED_MAX: u32 = 10_000;
+/// Token life while it stays up: long enough not to be in the way, short enough to see sessions
+/// replaced before it ends.
+const SERVED_TOKEN_LIFE: Duration = Duration::from_secs(60);
+/// Lines of the log that are shown when something went wrong.
+const LAST_WORDS: usize = 20;
+
+/// Plays, prints, cleans up.
+pub fn run(demo: Demo) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("no runtime")?;
+    let outcome = runtime.block_on(in_a_folder(demo));
+    // Nothing that is left is worth waiting for: the daemon has been stopped in order.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn in_a_folder(demo: Demo) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
+    let mut term = signal(SignalKind::terminate()).context("signals")?;
+    let stop = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = term.recv() => {}
+        }
+    };
+    let folder = tempfile::Builder::new()
+        .prefix("postrider-demo-")
+        .tempdir()
+        .context("no temporary folder")?;
+    let stage = Stage::new();
+    let outcome = performance(&stage, folder.path(), demo, stop).await;
+    if let Err(error) = &outcome {
+        last_words(&stage, folder.path(), error)?;
+    }
+    folder.close().context("the temporary folder stays")?;
+    outcome
+}
+
+async fn performance(
+    stage: &Stage,
+    folder: &Path,
+    demo: Demo,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    log_to(&folder.join("log"))?;
+    stage.tell(
+        "postrider demo: the real daemon, and around it a mail server, a token endpoint and a\n\
+         receiver in this process. No account, no network.\n",
+    )?;
+    let mut world = World::start(folder).await?;
+    tokio::pin!(stop);
+    let outcome = tokio::select! {
+        played = play::all(stage, &mut world) => match played {
+            Ok(()) => report::finish(stage, &world).await,
+            // The account is shown in any case: it says what is missing.
+            Err(error) => report::finish(stage, &world).await.and(Err(error)),
+        },
+        () = &mut stop => Err(anyhow::anyhow!("interrupted")),
+    };
+    if outcome.is_ok() && demo.serve {
+        serve(stage, &mut world, &mut stop).await?;
+    }
+    world.end().await;
+    if outcome.is_ok() {
+        report::next_steps(stage)?;
+    }
+    outcome
+}
+
+/// Stays up with a little mail, to be looked at with the other commands.
+async fn serve(
+    stage: &Stage,
+    world: &mut World,
+    stop: &mut (impl Future<Output = ()> + Unpin),
+) -> anyhow::Result<()> {
+    world.tokens.change(|config| config.lifetime = SERVED_TOKEN_LIFE);
+    stage.tell(&world.directions())?;
+    let mut due = tokio::time::interval(SERVED_EVERY);
+    let mut served = 0;
+    loop {
+        tokio::select! {
+            () = &mut *stop => break,
+            _ = due.tick(), if served < SERVED_MAX => {
+                world.deliver()?;
+                served += 1;
+            }
+        }
+    }
+    stage.tell(&format!("\nstopping after {served} more mails\n"))
+}
+
+/// The daemon's log goes into the folder: what is printed is the play.
+fn log_to(path: &Path) -> anyhow::Result<()> {
+    let file = fs::File::create(path).with_context(|| path.display().to_string())?;
+    let started = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new("warn,postrider=info"))
+        .with_ansi(false)
+        .with_writer(std::sync::Mutex::new(file))
+        .try_init();
+    started.map_err(|error| anyhow::anyhow!("no log: {error}"))
+}
+
+/// What the log said last, because its folder goes with the demo.
+fn last_words(stage: &Stage, folder: &Path, error: &anyhow::Error) -> anyhow::Result<()> {
+    stage.tell(&format!("\nit went wrong: {error:#}"))?;
+    let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().collect();
+    for line in &lines[lines.len().saturating_sub(LAST_WORDS)..] {
+        stage.tell(&format!("  log: {line}"))?;
+    }
+    Ok(())
+}

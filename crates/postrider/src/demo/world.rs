@@ -1,0 +1,210 @@
+//! The demo's surroundings, its configuration file, and the daemon that was started from it. The
+//! daemon is told nothing that does not stand in that file.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use postrider_sandbox::{
+    authority::TokenAuthority,
+    imap::{Config as ImapConfig, ImapServer, TlsMode},
+    mail,
+    mailboxes::{Access, Mailboxes},
+    receiver::Receiver,
+    tls::Tls,
+    token_endpoint::{TokenConfig, TokenEndpoint},
+};
+use time::OffsetDateTime;
+
+use crate::{
+    config::{Config, Environment},
+    run::Daemon,
+    telemetry::{Telemetry, delivery::EndpointState},
+};
+
+pub(super) const MAILBOXES: [&str; 3] = ["support", "billing", "sales"];
+const DOMAIN: &str = "contoso.example";
+const MAIL_BYTES: usize = 2000;
+/// An hour in earnest. Here it is replaced half-way, after ten seconds, so that its end can be
+/// shown; the sessions that were opened with it are older than ten seconds then, too.
+pub(super) const TOKEN_LIFE: Duration = Duration::from_secs(20);
+
+pub(super) struct World {
+    pub(super) imap: ImapServer,
+    pub(super) tokens: TokenEndpoint,
+    pub(super) authority: TokenAuthority,
+    pub(super) receiver: Receiver,
+    pub(super) daemon: Daemon,
+    mailboxes: Mailboxes,
+    config_path: PathBuf,
+    /// When each message was put into its mailbox, by Message-ID.
+    sent: BTreeMap<String, Instant>,
+    delivered: u64,
+}
+
+impl World {
+    /// Starts the surroundings, writes the configuration, reads it as `run` does, and starts the daemon.
+    pub(super) async fn start(folder: &Path) -> anyhow::Result<Self> {
+        let authority = TokenAuthority::new();
+        let mailboxes = Mailboxes::new();
+        for name in MAILBOXES {
+            mailboxes.add_account(&format!("{name}@{DOMAIN}"), Access::tokens(&authority));
+        }
+        let tls = Tls::generate()?;
+        fs::write(folder.join("ca.pem"), tls.ca_pem())?;
+        let imap = ImapServer::start(ImapConfig::exchange(TlsMode::Implicit(tls)), mailboxes.clone()).await?;
+        let client_secret = STANDARD.encode(rand::random::<[u8; 24]>());
+        let settings = TokenConfig {
+            secrets: vec![client_secret.clone()],
+            lifetime: TOKEN_LIFE,
+            ..TokenConfig::default()
+        };
+        let tokens = TokenEndpoint::start(settings.clone(), authority.clone()).await?;
+        let webhook_secret = format!("whsec_{}", STANDARD.encode(rand::random::<[u8; 24]>()));
+        let receiver = Receiver::start(&webhook_secret).await?;
+        fs::write(folder.join("client-secret"), client_secret)?;
+        fs::write(folder.join("webhook-secret"), webhook_secret)?;
+        let config_path = folder.join("postrider.toml");
+        let text = configuration(&settings, &tokens.authority_url(), &receiver.url(), imap.port());
+        fs::write(&config_path, text)?;
+        let daemon = daemon(&config_path).await?;
+        Ok(Self {
+            imap,
+            tokens,
+            authority,
+            receiver,
+            daemon,
+            mailboxes,
+            config_path,
+            sent: BTreeMap::new(),
+            delivered: 0,
+        })
+    }
+
+    /// Puts a mail into the next mailbox.
+    pub(super) fn deliver(&mut self) -> anyhow::Result<()> {
+        let number = self.delivered;
+        self.delivered += 1;
+        let turn = usize::try_from(number)? % MAILBOXES.len();
+        let user = format!("{}@{DOMAIN}", MAILBOXES[turn]);
+        let raw = mail::plain(number, MAIL_BYTES);
+        let at = Instant::now();
+        self.mailboxes.deliver(&user, "INBOX", raw, OffsetDateTime::now_utc())?;
+        self.sent.insert(mail::message_id(number).trim_matches(['<', '>']).to_owned(), at);
+        Ok(())
+    }
+
+    pub(super) fn sent(&self) -> usize {
+        self.sent.len()
+    }
+
+    /// Messages that the receiver has not accepted.
+    pub(super) fn lost(&self) -> usize {
+        let arrived: BTreeSet<String> = self.arrivals().into_keys().collect();
+        self.sent.keys().filter(|id| !arrived.contains(*id)).count()
+    }
+
+    /// From the mailbox to the receiver, for what was sent since; fastest first.
+    pub(super) fn latencies(&self, since: Instant) -> Vec<Duration> {
+        let arrivals = self.arrivals();
+        let sent = self.sent.iter().filter(|(_, at)| **at >= since);
+        let mut all: Vec<Duration> =
+            sent.filter_map(|(id, at)| Some(arrivals.get(id)?.saturating_duration_since(*at))).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// When each message was accepted first, by Message-ID.
+    fn arrivals(&self) -> BTreeMap<String, Instant> {
+        let mut arrivals = BTreeMap::new();
+        for one in self.receiver.received() {
+            let json = one.json();
+            if let Some(id) = json["data"]["message"]["message_id"].as_str() {
+                arrivals.entry(id.to_owned()).or_insert(one.arrived);
+            }
+        }
+        arrivals
+    }
+
+    pub(super) fn endpoint_state(&self) -> Option<EndpointState> {
+        self.daemon.shared.dispatcher.status().first().map(|status| status.state)
+    }
+
+    /// Where to look while it stays up.
+    pub(super) fn directions(&self) -> String {
+        let config = self.config_path.display();
+        let log = self.config_path.with_file_name("log");
+        let mut text = format!("\nup until Ctrl-C, with a mail every {} seconds. Look around:\n", super::SERVED_EVERY.as_secs());
+        if let Some(http) = self.daemon.http {
+            text += &format!("  curl http://{http}/metrics\n");
+        }
+        for command in ["mailboxes list", "events list", "endpoints list", "check-config"] {
+            text += &format!("  postrider --config {config} {command}\n");
+        }
+        text + &format!("  tail -f {}\n", log.display())
+    }
+
+    /// Stops the daemon in order; the rest ends when it is dropped.
+    pub(super) async fn end(self) {
+        self.daemon.stop().await;
+    }
+}
+
+fn configuration(tokens: &TokenConfig, authority: &str, hook: &str, imap_port: u16) -> String {
+    let mailboxes: String = MAILBOXES.iter().map(|name| format!("{name} = \"{name}@{DOMAIN}\"\n")).collect();
+    format!(
+        r#"# What the demo's daemon runs on. Paths start from this file's folder.
+instance = "demo"
+
+[store]
+url = "sqlite://./postrider.db"
+
+[http]
+listen = "127.0.0.1:0"
+
+[admin]
+listen = "unix:./admin.sock"
+
+[limits]
+grace = "3s"
+
+[credentials.contoso]
+type = "microsoft"
+tenant = "{tenant}"
+client_id = "{client}"
+client_secret = {{ file = "./client-secret" }}
+authority = "{authority}"
+
+[endpoints.tickets]
+url = "{hook}"
+secret = {{ file = "./webhook-secret" }}
+
+[groups.helpdesk]
+server = {{ preset = "exchange-online", host = "127.0.0.1", port = {imap_port}, ca_file = "./ca.pem" }}
+credential = "contoso"
+folders = ["INBOX"]
+endpoints = ["tickets"]
+
+[groups.helpdesk.mailboxes]
+{mailboxes}"#,
+        tenant = tokens.tenant,
+        client = tokens.client_id,
+    )
+}
+
+async fn daemon(config_path: &Path) -> anyhow::Result<Daemon> {
+    // The demo is the same everywhere: no POSTRIDER__ variable changes it.
+    let environment = Environment { now: crate::clock::wall(), ..Environment::default() };
+    let loaded = Config::load(config_path, &environment).map_err(|problems| {
+        let all: Vec<String> = problems.iter().map(|problem| format!("{}: {}", problem.place, problem.what)).collect();
+        anyhow::anyhow!("its configuration: {}", all.join("; "))
+    })?;
+    let telemetry = Arc::new(Telemetry::new().context("metrics")?);
+    Ok(Daemon::start(loaded.config, config_path.to_owned(), telemetry).await?)
+}

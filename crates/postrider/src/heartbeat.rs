@@ -1,0 +1,86 @@
+//! The heartbeat: proves that the event loop runs and the store's writer makes progress, and tells
+//! systemd. The watchdog is fed by nothing else.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{clock, directory::Directory, gauges, http::Health, shared::Shared, telemetry::mail::State};
+use postrider_core::event::EventType;
+
+const BEAT: Duration = Duration::from_secs(5);
+
+pub async fn run(shared: Arc<Shared>, directory: Arc<Directory>, health: Arc<Health>) {
+    let mut expected = clock::monotonic() + BEAT;
+    let mut low_since = None;
+    loop {
+        tokio::time::sleep(BEAT).await;
+        let now = clock::monotonic();
+        let late = now - expected;
+        if late > Duration::from_secs(1) {
+            shared.telemetry.process.runtime_stalled(late);
+        }
+        expected = now + BEAT;
+        // Forgetting what was delivered long ago goes through the writer in small steps, so it is
+        // the proof that the writer lives.
+        match shared.store.prune(clock::wall(), shared.config().store.keep_delivered).await {
+            Ok(_) => {
+                health.beat(clock::monotonic());
+                let glance = gauges::glance(&directory, shared.limits.stalled_after);
+                let status = format!("{}/{} watching, {} stale", glance.count(State::Watching), glance.mailboxes, glance.stale);
+                notify(&[sd_notify::NotifyState::Watchdog, sd_notify::NotifyState::Status(&status)]);
+            }
+            Err(error) => {
+                shared.telemetry.process.store_failed("beating", &error);
+                if matches!(error, postrider_store::StoreError::Fatal(_)) {
+                    shared.fatal.cancel();
+                }
+            }
+        }
+        space(&shared, &mut low_since).await;
+    }
+}
+
+/// Tells by an event when room runs low and when it is back.
+async fn space(shared: &Arc<Shared>, low_since: &mut Option<postrider_core::time::Wall>) {
+    let space = match shared.store.space().await {
+        Ok(space) => space,
+        Err(error) => return shared.telemetry.process.store_failed("measuring the store", &error),
+    };
+    let now = clock::wall();
+    let (event_type, started) = match (*low_since, space.low()) {
+        (None, true) => {
+            *low_since = Some(now);
+            (EventType::StoreSpaceLow, now)
+        }
+        (Some(_), false) => {
+            *low_since = None;
+            (EventType::StoreSpaceRecovered, now)
+        }
+        (None, false) | (Some(_), true) => return,
+    };
+    crate::system_events::emit(
+        shared,
+        crate::system_events::Happening {
+            event_type,
+            mailbox: None,
+            scope: "store",
+            started,
+            reason: event_type.as_str(),
+            detail: &space.to_string(),
+            hint: "free disk space or raise store.budget; the mailboxes keep the mail meanwhile",
+        },
+    )
+    .await;
+}
+
+/// Tells systemd, where it listens.
+pub fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!("systemd was not told: {error}");
+    }
+}
+
+/// `CLOCK_MONOTONIC` in microseconds, which systemd wants beside RELOADING=1.
+pub fn monotonic_usec() -> i128 {
+    let at = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    i128::from(at.tv_sec) * 1_000_000 + i128::from(at.tv_nsec) / 1000
+}

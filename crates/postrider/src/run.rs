@@ -1,0 +1,204 @@
+//! The wiring: configuration, store, tokens, dispatcher, supervisor, listeners; and the end.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, RwLock},
+};
+
+use anyhow::Context as _;
+use postrider_core::delivery::RetryPolicy;
+use postrider_store::{OpenError, Options, Store};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{Semaphore, mpsc, oneshot},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin, clock,
+    config::Config,
+    directory::Directory,
+    dispatcher::Dispatcher,
+    gauges::Gauges,
+    heartbeat,
+    http::{self, Health, Ready},
+    shared::{self, Shared},
+    supervisor::{Channels, Command, DryRun, Supervisor},
+    telemetry::Telemetry,
+    tls::TlsConfigs,
+    tokens::Tokens,
+};
+
+/// Changes of state that wait to be stored as events; they are rare, a burst is bounded.
+const TRANSITIONS_MAX: usize = 256;
+
+/// A running daemon.
+pub struct Daemon {
+    pub shared: Arc<Shared>,
+    pub directory: Arc<Directory>,
+    pub commands: mpsc::Sender<Command>,
+    /// Where `/metrics` is served, if it is.
+    pub http: Option<std::net::SocketAddr>,
+    health: Arc<Health>,
+    supervisor: JoinHandle<()>,
+    helpers: Vec<JoinHandle<()>>,
+}
+
+/// Why a daemon could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    #[error("{0:#}")]
+    Other(#[from] anyhow::Error),
+}
+
+impl Daemon {
+    /// Starts everything; returns when the watches are started, not when they are connected.
+    pub async fn start(config: Config, config_path: PathBuf, telemetry: Arc<Telemetry>) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let store = Store::open(store_options(&config)).await?;
+        let (credential_changes, credentials) = mpsc::channel(TRANSITIONS_MAX);
+        let (endpoint_changes, endpoints) = mpsc::channel(TRANSITIONS_MAX);
+        let tokens = Tokens::new(&config, telemetry.clone(), credential_changes).context("credentials")?;
+        let dispatcher = Dispatcher::with(
+            config.instance.clone(),
+            &config.endpoints,
+            store.clone(),
+            telemetry.clone(),
+            endpoint_changes,
+            tokens.secrets().clone(),
+            RetryPolicy::default(),
+        )
+            .await
+            .context("endpoints")?;
+        let memory = config.limits.memory_bytes / 1024;
+        let shared = Arc::new(Shared {
+            instance: config.instance.clone(),
+            limits: config.limits.clone(),
+            store,
+            tokens,
+            dispatcher,
+            telemetry: telemetry.clone(),
+            tls: TlsConfigs::default(),
+            ramp: shared::ramp(&config.limits),
+            memory: Arc::new(Semaphore::new(usize::try_from(memory).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS))),
+            large: Semaphore::new(1),
+            stop: CancellationToken::new(),
+            fatal: CancellationToken::new(),
+            config: RwLock::new(config.clone()),
+        });
+        let directory = Arc::new(Directory::default());
+        let health = Arc::new(Health::default());
+        health.beat(clock::monotonic());
+        let gauges = Arc::new(Gauges::new(shared.clone(), directory.clone()));
+        let (commands, received) = mpsc::channel(16);
+        let mut helpers = Vec::new();
+        let http = match config.http.listen {
+            Some(listen) => {
+                let listener = http::bind(listen).await.with_context(|| format!("http.listen = {listen}"))?;
+                let at = listener.local_addr().context("http.listen")?;
+                let served = http::serve(listener, telemetry.clone(), gauges.clone(), health.clone());
+                helpers.push(tokio::spawn(ended_badly("the metrics listener", served)));
+                Some(at)
+            }
+            None => None,
+        };
+        let admin = admin::bind(&config.admin.socket).with_context(|| format!("admin.listen = {}", config.admin.socket.display()))?;
+        let state = admin::Admin::new(shared.clone(), directory.clone(), commands.clone());
+        helpers.push(tokio::spawn(ended_badly("the admin listener", admin::serve(admin, state))));
+        helpers.push(tokio::spawn(heartbeat::run(shared.clone(), directory.clone(), health.clone())));
+        let supervisor = Supervisor::new(shared.clone(), directory.clone(), config_path);
+        let supervisor = tokio::spawn(supervisor.run(Channels { commands: received, endpoints, credentials }));
+        telemetry.process.config_loaded(config.mailboxes.len());
+        health.set_ready(Ready::Yes);
+        Ok(Self { shared, directory, commands, http, health, supervisor, helpers })
+    }
+
+    /// Drains: no new mail is taken, what is in flight comes to its end within the grace period,
+    /// and the store is closed in order.
+    pub async fn stop(self) {
+        self.health.set_ready(Ready::No);
+        self.shared.stop.cancel();
+        let grace = self.shared.limits.grace;
+        let drained = tokio::join!(self.supervisor, self.shared.dispatcher.drain(grace)).0;
+        if let Err(error) = drained {
+            tracing::error!("the supervisor ended early: {error}");
+        }
+        for helper in self.helpers {
+            helper.abort();
+        }
+        if let Err(error) = self.shared.store.close().await {
+            self.shared.telemetry.process.store_failed("closing the store", &error);
+        }
+    }
+}
+
+fn store_options(config: &Config) -> Options {
+    let store = &config.store;
+    Options {
+        path: store.path.clone(),
+        spool: store.spool.clone(),
+        allow_network_filesystem: store.allow_network_filesystem,
+        reserve_bytes: store.reserve_bytes,
+        budget_bytes: store.budget_bytes,
+        due_ahead_max: RetryPolicy::default().longest_wait(),
+    }
+}
+
+async fn ended_badly(what: &'static str, served: impl Future<Output = std::io::Result<()>>) {
+    if let Err(error) = served.await {
+        tracing::error!("{what} ended: {error}");
+    }
+}
+
+/// How `postrider run` ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// In order, by a signal.
+    Stopped,
+    /// The database file failed: whoever supervises the process starts it anew.
+    Failed,
+}
+
+/// `postrider run`: until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+pub async fn run(config_path: PathBuf, config: Config) -> Result<Ended, StartError> {
+    let telemetry = Arc::new(Telemetry::new().context("metrics")?);
+    let mut term = signal(SignalKind::terminate()).context("signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
+    let mut hangup = signal(SignalKind::hangup()).context("signals")?;
+    let daemon = Daemon::start(config, config_path, telemetry).await?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), mailboxes = daemon.directory.len(), http = ?daemon.http, "postrider runs");
+    heartbeat::notify(&[sd_notify::NotifyState::Ready]);
+    let dispatcher_failed = daemon.shared.dispatcher.fatal();
+    let ended = loop {
+        tokio::select! {
+            _ = term.recv() => break Ended::Stopped,
+            _ = interrupt.recv() => break Ended::Stopped,
+            () = daemon.shared.fatal.cancelled() => break Ended::Failed,
+            () = dispatcher_failed.cancelled() => break Ended::Failed,
+            _ = hangup.recv() => reload(&daemon).await,
+        }
+    };
+    heartbeat::notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("stopping: what is in flight comes to its end");
+    daemon.stop().await;
+    Ok(ended)
+}
+
+async fn reload(daemon: &Daemon) {
+    heartbeat::notify(&[
+        sd_notify::NotifyState::Reloading,
+        sd_notify::NotifyState::MonotonicUsec(heartbeat::monotonic_usec()),
+    ]);
+    let (reply, answer) = oneshot::channel();
+    if daemon.commands.send(Command::Reload { dry_run: DryRun::No, reply }).await.is_ok()
+        && let Ok(Ok(done)) = answer.await
+    {
+        tracing::info!("configuration read again: {}", done.changes);
+    }
+    heartbeat::notify(&[sd_notify::NotifyState::Ready]);
+}
+
+

@@ -1,0 +1,89 @@
+//! System events: changes of state that somebody should hear of, stored like any other event and
+//! owed to the endpoints that asked for their type.
+
+use std::sync::Arc;
+
+use postrider_core::{
+    event::{EventType, system_id},
+    ids::{EndpointKey, MailboxKey},
+    time::Wall,
+};
+use postrider_store::{EventIdentity, NewDelivery, NewEvent};
+use postrider_webhook::payload::{self, MailboxRef, SystemFacts};
+
+use crate::{config::Config, shared::Shared};
+
+/// One change of state. `scope` and `started` make the id, so telling it twice is one event.
+pub struct Happening<'a> {
+    pub event_type: EventType,
+    pub mailbox: Option<&'a MailboxKey>,
+    /// What it is about: a folder, an endpoint, a credential, `store`.
+    pub scope: &'a str,
+    pub started: Wall,
+    pub reason: &'a str,
+    pub detail: &'a str,
+    pub hint: &'a str,
+}
+
+/// Endpoints that get this event: the mailbox's own, or all where no mailbox is concerned, as far
+/// as they asked for the type.
+pub fn receivers(config: &Config, mailbox: Option<&MailboxKey>, event_type: EventType) -> Vec<EndpointKey> {
+    let wants = |key: &EndpointKey| config.endpoints.get(key).is_some_and(|endpoint| endpoint.types.contains(&event_type));
+    match mailbox.and_then(|key| config.mailboxes.get(key)) {
+        Some(mailbox) => mailbox.endpoints.iter().filter(|key| wants(key)).cloned().collect(),
+        None => config.endpoints.keys().filter(|key| wants(key)).cloned().collect(),
+    }
+}
+
+/// The event as the store takes it; without receivers it is stored all the same, to be listed.
+pub fn build(config: &Config, happening: &Happening<'_>) -> NewEvent {
+    let scope = match happening.mailbox {
+        Some(mailbox) => format!("{mailbox}/{}", happening.scope),
+        None => happening.scope.to_owned(),
+    };
+    let mailbox = happening.mailbox.and_then(|key| config.mailboxes.get(key));
+    let data = payload::system_data(&SystemFacts {
+        mailbox: mailbox.map(|mailbox| MailboxRef {
+            id: mailbox.key.as_str(),
+            address: &mailbox.address,
+            labels: &mailbox.labels,
+        }),
+        scope: happening.scope,
+        reason: happening.reason,
+        detail: happening.detail,
+        hint: (!happening.hint.is_empty()).then_some(happening.hint),
+        since: happening.started,
+    });
+    NewEvent {
+        identity: EventIdentity::System {
+            id: system_id(&config.instance, &scope, happening.event_type, happening.started),
+        },
+        event_type: happening.event_type,
+        mailbox: happening.mailbox.cloned(),
+        subject: happening.scope.to_owned(),
+        time: happening.started,
+        message_id: None,
+        data,
+        spool: None,
+        deliveries: receivers(config, happening.mailbox, happening.event_type)
+            .into_iter()
+            .map(|endpoint| NewDelivery { endpoint, leased: false })
+            .collect(),
+    }
+}
+
+/// Stores the event and tells the dispatcher. An error is told and counted; the state that the
+/// event speaks of shows in metrics and commands in any case.
+pub async fn emit(shared: &Arc<Shared>, happening: Happening<'_>) {
+    let event = build(&shared.config(), &happening);
+    let endpoints: Vec<EndpointKey> = event.deliveries.iter().map(|delivery| delivery.endpoint.clone()).collect();
+    match shared.store.add_event(event, crate::clock::wall()).await {
+        Ok(_) => {
+            shared.telemetry.process.event_created(happening.event_type);
+            for endpoint in &endpoints {
+                shared.dispatcher.nudge(endpoint);
+            }
+        }
+        Err(error) => shared.telemetry.process.store_failed("storing a system event", &error),
+    }
+}

@@ -1,0 +1,215 @@
+//! Commit: outcomes, events, deliveries and cursor go into one transaction.
+
+use postrider_core::{
+    event::EventType,
+    ids::EndpointKey,
+    watch::{Entry, Failure, ItemKey, Notice, Outcome},
+};
+use postrider_store::{Commit, EventIdentity, LedgerFacts, NewDelivery, NewEvent};
+
+use super::{Watcher, prepare::Prepared};
+use crate::{
+    clock, dispatcher, system_events,
+    telemetry::mail::{hold_reason, quarantine_reason},
+};
+
+impl Watcher {
+    pub(super) async fn commit(&mut self, entry: Entry) -> Result<(), Failure> {
+        let now = clock::wall();
+        let config = self.shared.config();
+        let endpoints = system_events::receivers(&config, Some(&self.mailbox.key), EventType::MessageReceived);
+        let mut commit = Commit {
+            watch: self.key().clone(),
+            found_by: self.found_by,
+            now,
+            facts: Vec::with_capacity(entry.outcomes.len()),
+            events: Vec::new(),
+            quarantined: Vec::new(),
+            entry,
+        };
+        let owed = commit.entry.outcomes.iter().filter(|(_, outcome)| *outcome == Outcome::Event).count();
+        let mut slots: Vec<(EndpointKey, dispatcher::Slots)> = endpoints
+            .into_iter()
+            .map(|endpoint| {
+                let slots = self.shared.dispatcher.slots(&endpoint, owed);
+                (endpoint, slots)
+            })
+            .collect();
+        for (key, outcome) in &commit.entry.outcomes {
+            let ItemKey::Uid(uid) = *key;
+            if let Some(facts) = self.facts.remove(&uid) {
+                commit.facts.push(LedgerFacts {
+                    key: *key,
+                    fingerprint: facts.fingerprint,
+                    internal_date: facts.internal_date,
+                });
+            }
+            match (outcome, self.batch.messages.remove(&uid)) {
+                (Outcome::Event, Some(prepared)) => commit.events.push(self.message_event(prepared, &mut slots)),
+                (Outcome::Event, None) => {
+                    // The core asked for an event of a message that was not read: an error of ours,
+                    // told as such; nothing is stored and the message is read again.
+                    tracing::error!(mailbox = %self.mailbox.key, folder = %self.folder, %uid, "no body at hand for an event; it is read again");
+                    return Err(Failure::Store);
+                }
+                (Outcome::Quarantined(_), Some(Prepared { spool: Some(spool), .. })) => {
+                    commit.quarantined.push((*key, spool));
+                }
+                (
+                    Outcome::Known
+                    | Outcome::Skipped(_)
+                    | Outcome::Quarantined(_)
+                    | Outcome::Vanished
+                    | Outcome::Suspect { .. },
+                    _,
+                ) => {}
+            }
+        }
+        commit.events.extend(commit.entry.notices.iter().filter_map(|notice| self.notice_event(&config, notice, now)));
+        let result = self.store_commit(commit, slots).await;
+        self.batch.clear();
+        result
+    }
+
+    /// Runs in its own task, so that neither a panic nor an aborted watch separates a durable
+    /// commit from the sending of the deliveries that it leased.
+    async fn store_commit(
+        &mut self,
+        commit: Commit,
+        slots: Vec<(EndpointKey, dispatcher::Slots)>,
+    ) -> Result<(), Failure> {
+        let shared = self.shared.clone();
+        let entry = commit.entry.clone();
+        let kinds: Vec<EventType> = commit.events.iter().map(|event| event.event_type).collect();
+        let nudged: Vec<EndpointKey> = commit
+            .events
+            .iter()
+            .flat_map(|event| &event.deliveries)
+            .filter(|delivery| !delivery.leased)
+            .map(|delivery| delivery.endpoint.clone())
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        let started = clock::monotonic();
+        let stored = tokio::spawn(async move {
+            let mut receipt = shared.store.commit(commit).await?;
+            shared.dispatcher.send_claimed(std::mem::take(&mut receipt.claimed), slots);
+            for endpoint in &nudged {
+                shared.dispatcher.nudge(endpoint);
+            }
+            Ok(receipt)
+        })
+        .await
+        .unwrap_or_else(|ended| Err(postrider_store::StoreError::Other(format!("the commit ended early: {ended}"))));
+        match stored {
+            Ok(receipt) => {
+                self.shared.telemetry.process.committed(clock::monotonic() - started);
+                for kind in kinds {
+                    self.shared.telemetry.process.event_created(kind);
+                }
+                if receipt.generations > 0 {
+                    self.shared.telemetry.mail.next_generation(self.key(), receipt.generations);
+                }
+                self.committed(&entry);
+                Ok(())
+            }
+            Err(error) => Err(self.store_failed("storing messages", &error)),
+        }
+    }
+
+    fn message_event(&self, prepared: Prepared, slots: &mut [(EndpointKey, dispatcher::Slots)]) -> NewEvent {
+        let identity = prepared.identity;
+        NewEvent {
+            subject: format!("{}/{}/{}", identity.folder, identity.uid_validity, identity.uid),
+            time: identity.internal_date.unwrap_or_else(clock::wall),
+            identity: EventIdentity::Message(Box::new(identity)),
+            event_type: EventType::MessageReceived,
+            mailbox: Some(self.mailbox.key.clone()),
+            message_id: prepared.message_id,
+            data: prepared.data,
+            spool: prepared.spool,
+            deliveries: slots
+                .iter_mut()
+                .map(|(endpoint, slots)| NewDelivery { endpoint: endpoint.clone(), leased: slots.take() })
+                .collect(),
+        }
+    }
+
+    /// What a durable entry means for status and telemetry.
+    fn committed(&mut self, entry: &Entry) {
+        let mail = &self.shared.telemetry.mail;
+        mail.taken(&entry.outcomes, self.found_by);
+        for notice in &entry.notices {
+            match notice {
+                Notice::FirstSight { highest } => mail.first_sight(self.key(), highest.map(|uid| uid.get())),
+                Notice::UidValidityChanged { from, to } => mail.uidvalidity_changed(self.key(), from.0, to.0),
+                Notice::UidsWentBack { last, highest } => {
+                    mail.uids_went_back(self.key(), last.get(), highest.map(|uid| uid.get()));
+                }
+                Notice::Held(hold) => mail.held(self.key(), hold),
+                Notice::Released(how) => mail.released(self.key(), *how),
+                Notice::Quarantined { uid, why } => mail.quarantined(self.key(), uid.get(), *why),
+                Notice::GapClosed { uid } => mail.gap_closed(self.key(), uid.get()),
+                Notice::StateLost => mail.state_lost(self.key()),
+                Notice::GapsFull { gaps } => mail.gaps_full(self.key(), *gaps),
+            }
+        }
+        let now = clock::wall();
+        self.line.update(|status| {
+            status.hold = entry.hold.clone().map(Box::new);
+            if entry.proven {
+                mail.synced(status.synced_at.map(|before| now.since(before)));
+                status.synced_at = Some(now);
+            }
+        });
+    }
+
+    fn notice_event(
+        &self,
+        config: &crate::config::Config,
+        notice: &Notice,
+        now: postrider_core::time::Wall,
+    ) -> Option<NewEvent> {
+        let (event_type, scope, reason, detail, hint) = match notice {
+            Notice::UidValidityChanged { from, to } => (
+                EventType::MailboxUidValidityChanged,
+                self.folder.to_string(),
+                "uidvalidity_changed",
+                format!("UIDVALIDITY went from {from} to {to}"),
+                "nothing to do: messages are matched by fingerprint and only unknown ones are sent",
+            ),
+            Notice::Held(hold) => (
+                EventType::MailboxHeld,
+                self.folder.to_string(),
+                hold_reason(hold.why),
+                format!("{} messages would be sent, {} of them old", hold.messages, hold.old),
+                "postrider mailboxes release MAILBOX --send | --skip | --since DATE",
+            ),
+            Notice::Quarantined { uid, why } => (
+                EventType::MessageQuarantined,
+                format!("{}/{uid}", self.folder),
+                quarantine_reason(*why),
+                format!("UID {uid} cannot be read"),
+                "look at the message in the mailbox",
+            ),
+            Notice::FirstSight { .. }
+            | Notice::UidsWentBack { .. }
+            | Notice::Released(_)
+            | Notice::StateLost
+            | Notice::GapsFull { .. }
+            | Notice::GapClosed { .. } => return None,
+        };
+        Some(system_events::build(
+            config,
+            &system_events::Happening {
+                event_type,
+                mailbox: Some(&self.mailbox.key),
+                scope: &scope,
+                started: now,
+                reason,
+                detail: &detail,
+                hint,
+            },
+        ))
+    }
+}

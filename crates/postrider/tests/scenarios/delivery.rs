@@ -1,0 +1,94 @@
+//! The receiver is in trouble: nothing is lost, nothing becomes a dead letter, and everything
+//! arrives within seconds of its recovery.
+
+use std::time::Duration;
+
+use postrider_sandbox::receiver::Behaviour;
+
+use crate::world::{Settings, World};
+
+const RECOVERY: Duration = Duration::from_secs(20);
+
+async fn trouble_for_a_while(behaviour: Behaviour) {
+    let world = World::watching(Settings::default()).await;
+    world.burst(0, 3);
+    world.expect_all().await;
+    world.receiver.set(behaviour);
+    world.burst(0, 20);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    world.receiver.set(Behaviour::status(204));
+    world.burst(0, 1);
+    world.expect_all_within(RECOVERY).await;
+    world.expect_account().await;
+    assert_eq!(
+        world
+            .metric("postrider_outbox_events{endpoint=\"tickets\",state=\"dead\"}")
+            .await,
+        0.0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_answers_500_gets_everything_when_it_recovers() {
+    trouble_for_a_while(Behaviour::status(500)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_deploy_that_answers_401_condemns_nothing() {
+    trouble_for_a_while(Behaviour::status(401)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_deploy_that_answers_404_condemns_nothing() {
+    trouble_for_a_while(Behaviour::status(404)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_closes_after_the_full_request_gets_repeats_with_the_same_id() {
+    trouble_for_a_while(Behaviour::Close).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_is_down_gets_everything_when_it_is_back() {
+    let world = World::watching(Settings::default()).await;
+    world.receiver.down().await;
+    world.burst(0, 30);
+    world
+        .expect("the breaker open", |world| {
+            world
+                .ask(&["endpoints", "list"])
+                .is_ok_and(|json| json["endpoints"][0]["state"] == "open")
+        })
+        .await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    world.receiver.up().await.unwrap();
+    world.expect_all_within(RECOVERY).await;
+    world.expect_account().await;
+    assert_eq!(world.receiver.repeats(), 0, "nothing had arrived before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_event_that_is_refused_does_not_stop_the_others() {
+    let world = World::watching(Settings::default()).await;
+    let refused = world.deliver(0);
+    world.expect_all().await;
+    world.receiver.clear();
+    let poison = refused.clone();
+    world.receiver.when(
+        move |request| {
+            request.json()["data"]["message"]["message_id"]
+                .as_str()
+                .is_some_and(|id| id != poison && id.ends_with('7'))
+        },
+        Behaviour::status(413),
+    );
+    world.burst(0, 20);
+    let arrives = |world: &World| world.lost().len();
+    world
+        .expect("all but the refused ones arrive", |world| {
+            arrives(world) <= 3
+        })
+        .await;
+    world.receiver.forget_rules();
+    world.ask(&["endpoints", "list"]).unwrap();
+}

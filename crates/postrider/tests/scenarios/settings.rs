@@ -1,0 +1,86 @@
+//! The configuration changes while the daemon runs.
+
+use crate::world::{Settings, World};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_starts_what_is_new_and_leaves_the_rest_alone() {
+    let mut world = World::watching(Settings {
+        mailboxes: 2,
+        ..Settings::default()
+    })
+    .await;
+    let logins = |world: &World| {
+        world
+            .server
+            .counters(postrider_sandbox::imap::Scope::User("box0@example.org"))
+            .logins
+    };
+    let before = logins(&world);
+    let third = "box2@example.org".to_owned();
+    world.mailboxes.add_account(
+        &third,
+        postrider_sandbox::mailboxes::Access::password(crate::world::PASSWORD),
+    );
+    world.users.push(third);
+    world.write_config();
+    let planned = world.ask(&["reload", "--dry-run"]).unwrap();
+    assert_eq!(
+        planned["changes"]["mailboxes"]["added"][0], "box2",
+        "{planned:#}"
+    );
+    assert_eq!(
+        world.ask(&["mailboxes", "list"]).unwrap()["mailboxes"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    world.signal("-HUP");
+    world.expect_watching(3).await;
+    world.burst(2, 2);
+    world.expect_all().await;
+    assert_eq!(
+        logins(&world),
+        before,
+        "an unchanged mailbox keeps its session"
+    );
+    // A mailbox that is removed is stopped, and listed as orphaned.
+    world.users.pop();
+    world.write_config();
+    world.ask(&["reload"]).unwrap();
+    world.expect_state("box2", "orphaned").await;
+    world.expect_account().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_configuration_is_refused_and_the_old_one_stays() {
+    let world = World::watching(Settings::default()).await;
+    std::fs::write(
+        world.config_path(),
+        "instance = 5\nfoldres = []\n[admin]\nlisten = \"x\"\n",
+    )
+    .unwrap();
+    world.signal("-HUP");
+    world
+        .expect("the refusal told", |world| {
+            world.log().contains("configuration refused")
+        })
+        .await;
+    world.write_config();
+    assert_eq!(
+        world
+            .metric("postrider_config_last_reload_successful")
+            .await,
+        0.0
+    );
+    world.burst(0, 2);
+    world.expect_all().await;
+    world.ask(&["reload"]).unwrap();
+    assert_eq!(
+        world
+            .metric("postrider_config_last_reload_successful")
+            .await,
+        1.0
+    );
+    world.expect_account().await;
+}

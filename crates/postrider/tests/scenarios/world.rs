@@ -1,0 +1,431 @@
+//! A small world around the real daemon: a mail server, a receiver, a token endpoint, a network that
+//! breaks, and the process itself, which is really killed.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use postrider_sandbox::{
+    imap::{Config, ImapServer, Scope, TlsMode},
+    mail,
+    mailboxes::{Access, Mailboxes},
+    proxy::FaultProxy,
+    receiver::Receiver,
+    tls::Tls,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub const PASSWORD: &str = "correct horse";
+
+/// Long enough for a busy machine, short enough that a test that fails does so soon.
+pub const SOON: Duration = Duration::from_secs(30);
+
+pub struct World {
+    pub dir: TempDir,
+    pub mailboxes: Mailboxes,
+    pub server: ImapServer,
+    pub proxy: FaultProxy,
+    pub receiver: Receiver,
+    pub users: Vec<String>,
+    pub settings: Settings,
+    daemon: Option<Child>,
+    sent: std::sync::Mutex<BTreeSet<String>>,
+    number: AtomicU64,
+}
+
+/// What a scenario wants different.
+#[derive(Clone)]
+pub struct Settings {
+    pub mailboxes: usize,
+    /// Lines for `[groups.all]`.
+    pub group: String,
+    /// More TOML.
+    pub more: String,
+    /// The `[credentials.lab]` section.
+    pub credential: String,
+    /// Where store and spool lie; the world's own folder where there is none.
+    pub store: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mailboxes: 1,
+            group: "idle_cycle = \"2s\"\n".to_owned(),
+            more: String::new(),
+            credential: "type = \"password\"\npassword = { env = \"LAB_PASSWORD\" }\n".to_owned(),
+            store: None,
+        }
+    }
+}
+
+impl World {
+    pub async fn new(settings: Settings) -> Self {
+        let mailboxes = Mailboxes::new();
+        let users: Vec<String> = (0..settings.mailboxes)
+            .map(|n| format!("box{n}@example.org"))
+            .collect();
+        for user in &users {
+            mailboxes.add_account(user, Access::password(PASSWORD));
+        }
+        let tls = Tls::generate().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("ca.pem"), tls.ca_pem()).unwrap();
+        let server = ImapServer::start(Config::dovecot(TlsMode::Implicit(tls)), mailboxes.clone())
+            .await
+            .unwrap();
+        let proxy = FaultProxy::start(server.address()).await.unwrap();
+        let receiver = Receiver::start(SECRET).await.unwrap();
+        Self {
+            dir,
+            mailboxes,
+            server,
+            proxy,
+            receiver,
+            users,
+            settings,
+            daemon: None,
+            sent: Default::default(),
+            number: AtomicU64::new(1),
+        }
+    }
+
+    /// A world with a daemon that watches all its mailboxes.
+    pub async fn watching(settings: Settings) -> Self {
+        let mut world = Self::new(settings).await;
+        world.start();
+        world.expect_watching(world.settings.mailboxes).await;
+        world
+    }
+
+    pub fn config_path(&self) -> PathBuf {
+        self.dir.path().join("postrider.toml")
+    }
+
+    pub fn write_config(&self) {
+        let dir = self.dir.path();
+        let store = self
+            .settings
+            .store
+            .clone()
+            .unwrap_or_else(|| dir.to_path_buf());
+        let keys: String = self
+            .users
+            .iter()
+            .enumerate()
+            .map(|(n, user)| format!("box{n} = \"{user}\"\n"))
+            .collect();
+        let text = format!(
+            "instance = \"test\"\n[store]\nurl = \"sqlite://{store}/postrider.db\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+             [admin]\nlisten = \"unix:{dir}/admin.sock\"\n[credentials.lab]\n{credential}\
+             [endpoints.tickets]\nurl = \"{url}\"\nsecret = {{ env = \"HOOK_SECRET\" }}\nmax_in_flight = 4\n\
+             [groups.all]\nserver = {{ host = \"localhost\", port = {port}, tls = \"implicit\", ca_file = \"{dir}/ca.pem\" }}\n\
+             credential = \"lab\"\nfolders = [\"INBOX\"]\nendpoints = [\"tickets\"]\n{group}\
+             [groups.all.mailboxes]\n{keys}{more}",
+            store = store.display(),
+            dir = dir.display(),
+            credential = self.settings.credential,
+            url = self.receiver.url(),
+            port = self.proxy.port(),
+            group = self.settings.group,
+            more = self.settings.more,
+        );
+        fs::write(self.config_path(), text).unwrap();
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postrider"));
+        command
+            .env("LAB_PASSWORD", PASSWORD)
+            .env("HOOK_SECRET", SECRET)
+            .env("POSTRIDER_CONFIG", self.config_path());
+        command
+    }
+
+    pub fn start(&mut self) {
+        self.write_config();
+        assert!(self.daemon.is_none(), "the daemon runs already");
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.dir.path().join("log"))
+            .unwrap();
+        let daemon = self
+            .command()
+            .arg("run")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.daemon = Some(daemon);
+    }
+
+    /// SIGKILL, at whatever instruction it is.
+    pub fn kill(&mut self) {
+        let mut daemon = self.daemon.take().expect("the daemon runs");
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let pid = self.daemon.as_ref().expect("the daemon runs").id();
+        assert!(
+            Command::new("kill")
+                .args([signal, &pid.to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// SIGTERM; the exit code.
+    pub async fn stop(&mut self) -> Option<i32> {
+        self.signal("-TERM");
+        let mut daemon = self.daemon.take().expect("the daemon runs");
+        let deadline = Instant::now() + SOON;
+        while Instant::now() < deadline {
+            if let Some(status) = daemon.try_wait().unwrap() {
+                return status.code();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        daemon.kill().unwrap();
+        panic!("the daemon did not stop on SIGTERM\n{}", self.log());
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.daemon
+            .as_mut()
+            .is_some_and(|daemon| daemon.try_wait().unwrap().is_none())
+    }
+
+    /// A command of the operator; its JSON.
+    pub fn ask(&self, arguments: &[&str]) -> Result<Value, String> {
+        let output = self
+            .command()
+            .args(arguments)
+            .arg("--json")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            return Err(format!(
+                "{} {}",
+                text,
+                String::from_utf8_lossy(&output.stderr)
+            ));
+        }
+        serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))
+    }
+
+    pub fn mailbox(&self, key: &str) -> Value {
+        self.ask(&["mailboxes", "show", key]).unwrap_or(Value::Null)
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    pub async fn metrics(&self) -> String {
+        // The port is the system's choice; the log names it.
+        let log = self.log();
+        let start = log
+            .rfind("http=Some(")
+            .or_else(|| log.rfind("\"http\":\"Some("))
+            .expect("the log names the port");
+        let address: String = log[start..]
+            .chars()
+            .skip_while(|c| *c != '(')
+            .skip(1)
+            .take_while(|c| *c != ')')
+            .collect();
+        reqwest::get(format!("http://{address}/metrics"))
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+    }
+
+    pub async fn metric(&self, line: &str) -> f64 {
+        let text = self.metrics().await;
+        text.lines()
+            .find_map(|known| known.strip_prefix(line)?.trim().parse().ok())
+            .unwrap_or_else(|| panic!("no metric {line} in\n{text}"))
+    }
+
+    // ------------------------------------------------------------ mail
+
+    /// Delivers a plain message to a mailbox.
+    pub fn deliver(&self, mailbox: usize) -> String {
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        self.deliver_raw(mailbox, number, mail::plain(number, 800))
+    }
+
+    pub fn deliver_raw(&self, mailbox: usize, number: u64, raw: Vec<u8>) -> String {
+        self.deliver_at(mailbox, number, raw, time::OffsetDateTime::now_utc())
+    }
+
+    pub fn deliver_at(
+        &self,
+        mailbox: usize,
+        number: u64,
+        raw: Vec<u8>,
+        at: time::OffsetDateTime,
+    ) -> String {
+        self.mailboxes
+            .deliver(&self.users[mailbox], "INBOX", raw, at)
+            .unwrap();
+        let id = mail::message_id(number).trim_matches(['<', '>']).to_owned();
+        self.sent.lock().unwrap().insert(id.clone());
+        id
+    }
+
+    pub fn next_number(&self) -> u64 {
+        self.number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub fn burst(&self, mailbox: usize, count: usize) {
+        for _ in 0..count {
+            self.deliver(mailbox);
+        }
+    }
+
+    /// Message-IDs of the accepted events.
+    pub fn arrived(&self) -> BTreeSet<String> {
+        let messages = self.receiver.received().into_iter().map(|one| one.json());
+        messages
+            .filter_map(|json| {
+                json["data"]["message"]["message_id"]
+                    .as_str()
+                    .map(str::to_owned)
+            })
+            .collect()
+    }
+
+    pub fn lost(&self) -> Vec<String> {
+        self.sent
+            .lock()
+            .unwrap()
+            .difference(&self.arrived())
+            .cloned()
+            .collect()
+    }
+
+    // ------------------------------------------------------------ expectations
+
+    /// Waits until every message that was delivered has arrived at the receiver.
+    pub async fn expect_all(&self) {
+        self.expect_all_within(SOON).await;
+    }
+
+    pub async fn expect_all_within(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        while !self.lost().is_empty() {
+            let lost = self.lost();
+            assert!(
+                Instant::now() < deadline,
+                "{} of {} messages did not arrive within {limit:?}, {:?} among them; mailboxes: {:#}\nendpoints: {:#}\n{}",
+                lost.len(),
+                self.sent.lock().unwrap().len(),
+                lost.first(),
+                self.ask(&["mailboxes", "list"])
+                    .unwrap_or_else(Value::String),
+                self.ask(&["endpoints", "list"])
+                    .unwrap_or_else(Value::String),
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub async fn expect_watching(&self, count: usize) {
+        self.expect(&format!("{count} mailboxes watched"), |world| {
+            world.ask(&["mailboxes", "list"]).is_ok_and(|json| {
+                let all = json["mailboxes"].as_array().cloned().unwrap_or_default();
+                all.iter()
+                    .filter(|mailbox| mailbox["state"] == "watching")
+                    .count()
+                    == count
+            })
+        })
+        .await;
+    }
+
+    pub async fn expect_state(&self, key: &str, state: &str) {
+        self.expect(&format!("{key} {state}"), |world| {
+            world.mailbox(key)["state"] == state
+        })
+        .await;
+    }
+
+    pub async fn expect(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + SOON;
+        while !condition(self) {
+            assert!(
+                Instant::now() < deadline,
+                "not so within {SOON:?}: {what}; mailboxes: {:#}\n{}",
+                self.ask(&["mailboxes", "list"])
+                    .unwrap_or_else(Value::String),
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The account adds up: nothing lost, nothing unaccounted for, no id twice with other content,
+    /// nothing changed in a mailbox.
+    pub async fn expect_account(&self) {
+        self.expect("all deliveries settled", |world| {
+            world.ask(&["endpoints", "list"]).is_ok_and(|json| {
+                json["endpoints"]
+                    .as_array()
+                    .is_some_and(|all| all.iter().all(|one| one["pending"] == 0))
+            })
+        })
+        .await;
+        assert_eq!(self.lost(), Vec::<String>::new());
+        let list = self.ask(&["mailboxes", "list"]).unwrap();
+        for mailbox in list["mailboxes"].as_array().unwrap() {
+            let sums = &mailbox["sums"];
+            assert_eq!(sums["unaccounted_messages"], 0, "{mailbox:#}");
+        }
+        assert_eq!(self.metric("postrider_unaccounted_messages").await, 0.0);
+        assert_eq!(self.metric("postrider_unaccounted_deliveries").await, 0.0);
+        assert!(
+            self.server.violations().is_empty(),
+            "{:?}",
+            self.server.violations()
+        );
+        assert!(
+            self.receiver.rejections().is_empty(),
+            "{:?}",
+            self.receiver.rejections()
+        );
+        let messages = self.arrived().len();
+        let ids = self.receiver.distinct_ids();
+        assert_eq!(ids, messages, "as many ids as messages");
+    }
+
+    pub fn sessions(&self) -> usize {
+        self.server.counters(Scope::Server).sessions
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            // It may have ended by itself.
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+}
