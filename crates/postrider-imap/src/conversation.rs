@@ -263,7 +263,8 @@ impl Conversation {
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let stream = self.stream.as_mut().ok_or_else(Error::closed)?;
-        stream.send(bytes).await.map_err(|_| Error::closed())
+        let sent = stream.send(bytes).await;
+        sent.map_err(|source| Error::Broken { source })
     }
 
     /// The next response; a BYE, the end of the stream, and a foreign tag are errors. Nothing is lost
@@ -303,7 +304,8 @@ impl Conversation {
             .await;
         match more {
             Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(Error::closed()),
+            Ok(false) => Err(Error::closed()),
+            Err(source) => Err(Error::Broken { source }),
         }
     }
 

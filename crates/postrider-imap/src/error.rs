@@ -19,9 +19,12 @@ pub enum Error {
         "TLS with `{host}` failed: {source}\n\nhint: check `tls` and the port, and `ca_file` where the server has a private CA"
     )]
     Tls { host: String, source: io::Error },
-    #[error("no answer in time while {doing}")]
+    #[error("timed out: {doing}")]
     Timeout { doing: &'static str },
-    /// BYE, end of stream, a reset, or an earlier error that ended the session.
+    /// The network gave the connection up: a reset, or keepalives without an answer.
+    #[error("the connection broke: {source}")]
+    Broken { source: io::Error },
+    /// BYE, end of stream, or an earlier error that ended the session.
     #[error("the connection is closed{}", said(.text))]
     Closed { text: Option<ServerText> },
     /// The server ended a session whose token ran out: routine.
@@ -133,6 +136,7 @@ impl Error {
             | Self::Connect { .. }
             | Self::Tls { .. }
             | Self::Timeout { .. }
+            | Self::Broken { .. }
             | Self::Closed { .. }
             | Self::Unavailable { .. }
             | Self::Protocol(_) => Failure::Connection,

@@ -319,3 +319,6 @@ fn literal_at_end(text: &[u8]) -> Option<(usize, u64)> {
     };
     Some((at, size))
 }
+
+#[cfg(test)]
+mod tests;

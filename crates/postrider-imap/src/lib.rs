@@ -1,14 +1,15 @@
 //! One IMAP connection, from the socket to the messages: IMAP4rev1 (RFC 3501) as a watcher needs it.
 //!
-//! The way of a server's bytes: [`connect`] carries them, `framer` cuts them into responses within
+//! The way of a server's bytes: `connect` carries them, `framer` cuts them into responses within
 //! bounds, `parse` turns each into a small value (by `async_imap::imap_proto`, isolated), `conversation`
 //! runs one command at a time to its explicit end. Above it: log in, examine, survey, read, wait.
 //!
 //! What it must never do: change a mailbox, take a NO, an end of stream or an unreadable response
 //! for an empty result, or hold memory by a server's choice. At most, one connection holds 16 KiB
 //! received and not yet framed, one response of 64 KiB (1 MiB where it is a SEARCH), 64 KiB of
-//! literals that nobody asked for, the UIDs of one survey (4 bytes each, some 200,000), and what
-//! [`read::Memory`] allows for bodies; while idle it holds none of these.
+//! literals that nobody asked for, the UIDs of one search (4 bytes each, at most 1,000,000), and what
+//! [`read::Memory`] allows for bodies. While idle it holds none of these: about 11 KiB with TLS,
+//! nearly all of it the TLS session's own.
 
 pub mod error;
 pub mod server;

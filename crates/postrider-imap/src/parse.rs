@@ -328,3 +328,6 @@ impl Status {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,8 @@ use crate::{
 
 /// A SEARCH reply is one line: 80,000 UIDs of ten digits and a space fit into its limit.
 pub(crate) const WINDOW: u32 = 80_000;
+/// All windows together: 4 MB, and more mail than any audit or survey asks for at once.
+const FOUND_MAX: usize = 1_000_000;
 /// Servers take command lines of at least 8,000 bytes (RFC 2683 section 3.2.1.5), Exchange 10,240.
 const SET_BYTES_MAX: usize = 4_000;
 
@@ -56,6 +58,9 @@ pub(crate) async fn upwards(
         let part = run(conversation, &format!("UID SEARCH UID {range}{criteria}")).await?;
         // `n:*` always tells the last message, even below n.
         found.extend(part.into_iter().filter(|uid| uid.get() >= low));
+        if found.len() > FOUND_MAX {
+            return Err(Breach::TooManyResults(FOUND_MAX).into());
+        }
         match high {
             Some(high) if found.len() < enough => low = high + 1,
             Some(_) | None => return Ok(found),

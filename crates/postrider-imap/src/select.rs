@@ -34,10 +34,15 @@ pub(crate) async fn examine(
         .map_err(missing)?;
     let uid_validity = uid_validity.ok_or(Breach::NoUidValidity)?;
     conversation.changed = false;
+    let uid_next = conversation.uid_next.and_then(Uid::new);
     let highest = highest(conversation).await?;
+    if let (None, Some(highest)) = (uid_next, highest) {
+        // Surveys of large folders go by it.
+        conversation.uid_next = highest.get().checked_add(1);
+    }
     Ok(Selected {
         uid_validity: UidValidity(uid_validity),
-        uid_next: conversation.uid_next.and_then(Uid::new),
+        uid_next,
         exists: conversation.exists,
         highest,
         session_ends: None,

@@ -41,6 +41,8 @@ enum End<T> {
     ByServer(Status),
 }
 
+/// Only listening is part of this future, which lives as long as the session waits; the turns of
+/// the conversation around it are boxed.
 pub(crate) async fn run<T>(
     conversation: &mut Conversation,
     until: Instant,
@@ -52,14 +54,14 @@ pub(crate) async fn run<T>(
     }
     let idles = conversation.capabilities.idle
         && matches!(conversation.idle, IdleTrust::Trusted { .. })
-        && begin_idle(conversation).await?;
+        && Box::pin(begin_idle(conversation)).await?;
     let began = Instant::now();
     let end = attend(conversation, until, interrupt.as_mut()).await?;
     let ending = match &end {
         End::ByServer(status) => ended_by_server(conversation, status.clone(), began),
         End::Changed | End::Elapsed | End::Interrupted(_) if idles => {
             conversation.idle = IdleTrust::Trusted { ended_early: 0 };
-            done(conversation).await
+            Box::pin(done(conversation)).await
         }
         End::Changed | End::Elapsed | End::Interrupted(_) => Ok(()),
     };
@@ -73,7 +75,7 @@ pub(crate) async fn run<T>(
         }
         (_, Err(error)) => Err(error),
         (End::Changed | End::ByServer(_), Ok(())) => Ok(WaitEnd::Changed),
-        (End::Elapsed, Ok(())) => poll(conversation).await,
+        (End::Elapsed, Ok(())) => Box::pin(poll(conversation)).await,
     }
 }
 
@@ -183,4 +185,27 @@ async fn poll<T>(conversation: &mut Conversation) -> Result<WaitEnd<T>, Error> {
     } else {
         WaitEnd::Elapsed
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use super::*;
+    use crate::{
+        server::{Deadlines, IdleUse},
+        stream::Stream,
+    };
+
+    #[tokio::test]
+    async fn a_waiting_session_is_small() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+        let deadlines = Deadlines::default();
+        let mut session = Conversation::new(Stream::Plain(tcp), deadlines, IdleUse::Auto);
+        let wait = run(&mut session, Instant::now(), ready(()));
+        let size = size_of_val(&wait) + size_of::<Conversation>();
+        assert!(size <= 1024, "{size} bytes");
+    }
 }

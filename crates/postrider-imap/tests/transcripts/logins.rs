@@ -321,7 +321,7 @@ async fn secrets_with_control_characters_never_reach_the_wire() {
             password: secret.to_owned().into(),
         };
         let error = open(script, &login).await.err().unwrap();
-        assert!(matches!(error, Error::Argument { .. }), "{error}");
+        assert!(matches!(error, Error::LoginRefused { .. }), "{error}");
     }
 }
 
@@ -376,4 +376,38 @@ async fn tls_from_the_first_byte() {
     server.idle = IdleUse::Never;
     Session::open(&server, &password()).await.unwrap();
     served.finished().await;
+}
+
+#[tokio::test]
+async fn odd_greetings_are_greetings() {
+    for greeting in [
+        "* OK",
+        "* OK [ALERT]é",
+        "* ok [XCODE (((] hello {5}",
+        "* OK [RgBSADMA]",
+    ] {
+        let script = Script::new()
+            .say(&[greeting])
+            .expect("CAPABILITY")
+            .say(&["* CAPABILITY IMAP4rev2", "$T OK done"])
+            .expect("LOGIN \"user\" \"secret\"")
+            .say(&["$T OK [CAPABILITY IMAP4rev2] welcome"])
+            .expect("NOOP")
+            .say(&["$T OK done"]);
+        open(script, &password()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_refused_first_question_leaves_no_session() {
+    for refusal in ["NO no", "BAD bad"] {
+        let script = Script::new()
+            .say(&["* OK ready"])
+            .expect("CAPABILITY")
+            .say(&[&format!("$T {refusal}")])
+            .gone();
+        let error = open(script, &password()).await.err().unwrap();
+        assert_eq!(error.failure(), Failure::Connection, "{error}");
+        assert!(!error.usable());
+    }
 }

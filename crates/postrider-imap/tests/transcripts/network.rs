@@ -271,3 +271,14 @@ async fn an_unknown_kind_of_proxy_is_named() {
         "{error}"
     );
 }
+
+/// `localhost` may have an address of each family; the server listens on one.
+#[tokio::test]
+async fn all_addresses_of_a_name_are_tried() {
+    let served = Script::logged_in().serve().await;
+    let mut server = served.server();
+    server.host = "localhost".to_owned();
+    let opened = tokio::spawn(async move { Session::open(&server, &password()).await });
+    opened.await.unwrap().unwrap();
+    served.finished().await;
+}

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use postrider_core::{ids::Uid, time::Wall, watch::Part};
+use postrider_core::{time::Wall, watch::Part};
 use postrider_imap::{
     error::Error,
     read::{Body, BodySink, Fetched, Memory},
@@ -374,7 +374,23 @@ async fn a_read_dropped_half_way_closes_the_session() {
     served.finished().await;
 }
 
-#[test]
-fn uids_of_tests_are_uids() {
-    assert_eq!(uids([0, 1]), [Uid::new(1).unwrap()]);
+/// Sessions live in spawned tasks.
+#[tokio::test]
+async fn a_sessions_work_can_move_between_threads() {
+    let script = fetch("1").say(&["$T OK done"]).expect("LOGOUT");
+    let served = script.say(&["* BYE", "$T OK done"]).serve().await;
+    let server = served.server();
+    let work = tokio::spawn(async move {
+        let login = crate::script::password();
+        let mut session = postrider_imap::session::Session::open(&server, &login).await?;
+        session.examine(&inbox()).await?;
+        let mut sink = Shelf::default();
+        let read = session
+            .read(&uids([1]), Part::Whole, AMPLE, &mut sink)
+            .await?;
+        session.logout().await;
+        Ok::<_, Error>(read.answers.len())
+    });
+    assert_eq!(work.await.unwrap().unwrap(), 1);
+    served.finished().await;
 }
