@@ -128,8 +128,10 @@ impl Dispatcher {
     ) -> Result<Self, StoreError> {
         let environment = Environment::of_process();
         let secrets = Secrets::new(environment, Arc::clone(&telemetry), Pace::default());
+        let instance = Arc::clone(&config.instance);
         Self::with(
-            config,
+            instance,
+            &config.endpoints,
             store,
             telemetry,
             transitions,
@@ -141,14 +143,14 @@ impl Dispatcher {
 
     /// The same with secrets and figures of the caller's choice.
     pub async fn with(
-        config: &Config,
+        instance: Arc<str>,
+        endpoints: &Endpoints,
         store: Store,
         telemetry: Arc<Telemetry>,
         transitions: mpsc::Sender<Transition>,
         secrets: Secrets,
         policy: RetryPolicy,
     ) -> Result<Self, StoreError> {
-        let instance = Arc::clone(&config.instance);
         let fatal = CancellationToken::new();
         let deps = Deps {
             instance,
@@ -159,7 +161,7 @@ impl Dispatcher {
             policy,
             fatal,
         };
-        Self::start(&config.endpoints, deps).await
+        Self::start(endpoints, deps).await
     }
 
     async fn start(endpoints: &Endpoints, deps: Deps) -> Result<Self, StoreError> {
