@@ -72,9 +72,10 @@ impl Session {
                 format!("[NONEXISTENT] {name} doesn't exist.").into(),
             )),
             Ok(items) => {
+                let items = items?;
                 self.wire.put("* STATUS ");
                 self.wire.put(quoted(name.as_bytes()));
-                self.wire.put_line(format!(" ({})", items?));
+                self.wire.put_line(format!(" ({items})"));
                 Ok(Reply::Ok("STATUS completed.".into()))
             }
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use postrider_sandbox::{
     authority::{Bearer, TokenAuthority},
-    imap::{Config, Goodbye, ImapServer, Refusal, Scope, ThrottleStyle, TlsMode},
+    imap::{Config, Goodbye, ImapServer, OnExpiry, Refusal, Scope, ThrottleStyle, TlsMode},
     mailboxes::{Access, Mailboxes, Renumber, Times, Trouble},
     tls::{Chain, Tls},
 };
@@ -403,4 +403,115 @@ async fn hundreds_of_tls_sessions_idle_at_once() {
             "* 1 EXISTS"
         );
     }
+}
+
+#[tokio::test]
+async fn idle_may_be_silent_and_done_unanswered() {
+    let server = server().await;
+    let moment = Duration::from_millis(100);
+    let mut client = idling(&server).await;
+    server.levers(Scope::User(ANN), |levers| levers.silent_idle = true);
+    deliver(&server, MAIL);
+    assert!(client.is_silent_for(moment).await);
+    client.send("DONE").await;
+    assert!(client.line().await.starts_with("i OK"));
+    let found = client.ask_ok("UID SEARCH ALL").await;
+    assert_eq!(found[..3], ["* 1 EXISTS", "* 1 RECENT", "* SEARCH 1"]);
+    server.levers(Scope::User(ANN), |levers| levers.ignore_done = true);
+    client.send("i IDLE").await;
+    client.line().await;
+    client.send("DONE").await;
+    assert!(client.is_silent_for(moment).await);
+}
+
+#[tokio::test]
+async fn logins_are_slow_and_sessions_limited() {
+    let server = server().await;
+    server.levers(Scope::User(ANN), |levers| {
+        levers.connections_max = Some(1);
+        levers.login_delay = Duration::from_millis(50);
+    });
+    let begun = std::time::Instant::now();
+    let _first = logged_in(&server).await;
+    assert!(begun.elapsed() >= Duration::from_millis(50));
+    let mut second = Client::plain(server.address()).await;
+    second.line().await;
+    let refused = second.ask(&format!("LOGIN {ANN} secret")).await;
+    assert!(refused[0].starts_with("t NO [LIMIT]"));
+    server.levers(Scope::Server, |levers| levers.connections_max = Some(2));
+    let mut third = Client::plain(server.address()).await;
+    assert!(third.line().await.starts_with("* BYE Too many connections"));
+}
+
+#[tokio::test]
+async fn small_talk_is_answered_and_nonsense_is_not() {
+    let config = Config::exchange(TlsMode::None).recording();
+    let server = ImapServer::start(config, mail_of_ann()).await.unwrap();
+    deliver(&server, MAIL);
+    let mut client = logged_in(&server).await;
+    assert_eq!(
+        client.ask_ok("NAMESPACE").await[0],
+        "* NAMESPACE ((\"\" \"/\")) NIL NIL"
+    );
+    assert!(client.ask_ok("ID NIL").await[0].starts_with("* ID (\"name\""));
+    let status = client.ask_ok("STATUS INBOX (MESSAGES UIDNEXT)").await;
+    assert_eq!(status[0], "* STATUS \"INBOX\" (MESSAGES 1 UIDNEXT 2)");
+    assert_eq!(
+        client.ask_ok("LIST \"\" \"*\"").await[0],
+        "* LIST (\\HasNoChildren) \"/\" \"INBOX\""
+    );
+    assert!(client.ask("EXAMINE Nowhere").await[0].starts_with("t NO [NONEXISTENT]"));
+    for wrong in [
+        "UID SEARCH ALL",
+        "NONSENSE",
+        "STATUS INBOX (HIGHESTMODSEQ)",
+        "ENABLE IMAP4rev2",
+    ] {
+        assert!(client.ask(wrong).await[0].starts_with("t BAD"), "{wrong}");
+    }
+    client.ask_ok("EXAMINE INBOX").await;
+    assert_eq!(
+        client.ask_ok("UID SEARCH SINCE 2-Feb-2024").await[0],
+        "* SEARCH"
+    );
+    assert_eq!(
+        client.ask_ok("UID SEARCH UID 1:9 SINCE 1-Feb-2024").await[0],
+        "* SEARCH 1"
+    );
+    assert_eq!(
+        client.ask_ok("UID SEARCH HEADER Message-ID 1@exa").await[0],
+        "* SEARCH 1"
+    );
+    client.ask_ok("UNSELECT").await;
+    assert!(client.ask("UID FETCH 1 (UID)").await[0].starts_with("t BAD"));
+    assert_eq!(client.ask("LOGOUT").await.len(), 2);
+    let recorded = server.recorded();
+    assert_eq!(recorded[0], (None, "LOGIN".to_owned()));
+    assert_eq!(recorded[1], (Some(ANN.to_owned()), "NAMESPACE".to_owned()));
+}
+
+#[tokio::test]
+async fn a_token_of_another_user_is_refused_and_expiry_may_be_silent() {
+    let authority = TokenAuthority::new();
+    authority.accept("bobs", Bearer::User("bob@example.org".to_owned()), None);
+    authority.accept("anns", Bearer::User(ANN.to_owned()), None);
+    let mailboxes = Mailboxes::new();
+    mailboxes.add_account(ANN, Access::tokens(&authority).or_password("secret"));
+    let server = ImapServer::start(Config::exchange(TlsMode::None), mailboxes);
+    let server = server.await.unwrap();
+    let mut client = Client::plain(server.address()).await;
+    client.line().await;
+    let refused = client
+        .ask(&format!("AUTHENTICATE XOAUTH2 {}", xoauth2(ANN, "bobs")))
+        .await;
+    assert_eq!(refused, ["t NO AUTHENTICATE failed."]);
+    client
+        .ask_ok(&format!("AUTHENTICATE XOAUTH2 {}", xoauth2(ANN, "anns")))
+        .await;
+    server.levers(Scope::Server, |levers| levers.on_expiry = OnExpiry::Ignore);
+    authority.expire("anns");
+    client.ask_ok("NOOP").await;
+    server.levers(Scope::Server, |levers| levers.on_expiry = OnExpiry::Eof);
+    assert_eq!(client.line().await, "");
+    logged_in(&server).await;
 }
