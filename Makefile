@@ -4,7 +4,7 @@
 .PHONY: demo test prove bench
 
 demo:
-	cargo run --release --quiet --bin postrider -- demo
+	cargo run --release --locked --bin postrider -- demo
 
 test:
 	bash scripts/test.sh

@@ -38,10 +38,22 @@ fn the_demo_ends_by_itself_with_nothing_lost_and_nothing_left_behind() {
     let (mut out, mut err) = (String::new(), String::new());
     demo.stdout.unwrap().read_to_string(&mut out).unwrap();
     demo.stderr.unwrap().read_to_string(&mut err).unwrap();
-    assert_eq!(status.and_then(|status| status.code()), Some(0), "{out}\n{err}");
-    let lines: Vec<String> = out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(
+        status.and_then(|status| status.code()),
+        Some(0),
+        "{out}\n{err}"
+    );
+    let lines: Vec<String> = out
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
     assert!(lines.iter().any(|line| line == "lost 0"), "{out}");
-    assert!(lines.iter().any(|line| line.starts_with("the account adds up")), "{out}");
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.starts_with("the account adds up")),
+        "{out}"
+    );
     assert_eq!(err, "", "no noise");
     let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");

@@ -8,7 +8,7 @@ mod report;
 mod stage;
 mod world;
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use anyhow::Context as _;
 use stage::Stage;
@@ -26,6 +26,11 @@ const SERVED_MAX: u32 = 10_000;
 const SERVED_TOKEN_LIFE: Duration = Duration::from_secs(60);
 /// Lines of the log that are shown when something went wrong.
 const LAST_WORDS: usize = 20;
+
+/// Ctrl-C or SIGTERM before the end of the play.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+struct Interrupted;
 
 /// Plays, prints, cleans up.
 pub fn run(demo: Demo) -> anyhow::Result<()> {
@@ -50,12 +55,16 @@ async fn in_a_folder(demo: Demo) -> anyhow::Result<()> {
     };
     let folder = tempfile::Builder::new()
         .prefix("postrider-demo-")
+        .permissions(fs::Permissions::from_mode(0o700))
         .tempdir()
         .context("no temporary folder")?;
     let stage = Stage::new();
     let outcome = performance(&stage, folder.path(), demo, stop).await;
-    if let Err(error) = &outcome {
-        last_words(&stage, folder.path(), error)?;
+    if outcome
+        .as_ref()
+        .is_err_and(|error| !error.is::<Interrupted>())
+    {
+        last_words(&stage, folder.path())?;
     }
     folder.close().context("the temporary folder stays")?;
     outcome
@@ -80,15 +89,15 @@ async fn performance(
             // The account is shown in any case: it says what is missing.
             Err(error) => report::finish(stage, &world).await.and(Err(error)),
         },
-        () = &mut stop => Err(anyhow::anyhow!("interrupted")),
+        () = &mut stop => Err(Interrupted.into()),
     };
-    if outcome.is_ok() && demo.serve {
-        serve(stage, &mut world, &mut stop).await?;
-    }
-    world.end().await;
     if outcome.is_ok() {
         report::next_steps(stage)?;
+        if demo.serve {
+            serve(stage, &mut world, &mut stop).await?;
+        }
     }
+    world.end().await;
     outcome
 }
 
@@ -98,7 +107,9 @@ async fn serve(
     world: &mut World,
     stop: &mut (impl Future<Output = ()> + Unpin),
 ) -> anyhow::Result<()> {
-    world.tokens.change(|config| config.lifetime = SERVED_TOKEN_LIFE);
+    world
+        .tokens
+        .change(|config| config.lifetime = SERVED_TOKEN_LIFE);
     stage.tell(&world.directions())?;
     let mut due = tokio::time::interval(SERVED_EVERY);
     let mut served = 0;
@@ -111,7 +122,7 @@ async fn serve(
             }
         }
     }
-    stage.tell(&format!("\nstopping after {served} more mails\n"))
+    stage.tell(&format!("stopping after {served} more mails"))
 }
 
 /// The daemon's log goes into the folder: what is printed is the play.
@@ -126,12 +137,12 @@ fn log_to(path: &Path) -> anyhow::Result<()> {
 }
 
 /// What the log said last, because its folder goes with the demo.
-fn last_words(stage: &Stage, folder: &Path, error: &anyhow::Error) -> anyhow::Result<()> {
-    stage.tell(&format!("\nit went wrong: {error:#}"))?;
+fn last_words(stage: &Stage, folder: &Path) -> anyhow::Result<()> {
     let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
     let lines: Vec<&str> = log.lines().collect();
+    stage.tell("\nIt went wrong. The end of the daemon's log:")?;
     for line in &lines[lines.len().saturating_sub(LAST_WORDS)..] {
-        stage.tell(&format!("  log: {line}"))?;
+        stage.tell(&format!("  {line}"))?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use postrider_sandbox::{imap::Scope, receiver::Behaviour};
 
 use super::{
     stage::{Stage, shown},
-    world::{MAILBOXES, World},
+    world::{MAILBOXES, TOKEN_LIFE, World},
 };
 use crate::telemetry::delivery::EndpointState;
 
@@ -22,7 +22,10 @@ const DOWN: Duration = Duration::from_secs(3);
 const SESSION_AGE: Duration = Duration::from_secs(10);
 
 pub(super) async fn all(stage: &Stage, world: &mut World) -> anyhow::Result<()> {
-    let idle = world.imap.wait_for_idle(Scope::Server, MAILBOXES.len(), stage.left()).await;
+    let idle = world
+        .imap
+        .wait_for_idle(Scope::Server, MAILBOXES.len(), stage.left())
+        .await;
     anyhow::ensure!(idle, "not so in time: all mailboxes in IDLE");
     let watching_since = Instant::now();
     let tokens = world.tokens.counters().issued;
@@ -45,7 +48,10 @@ async fn mail_arrives(stage: &Stage, world: &mut World) -> anyhow::Result<()> {
         everything_arrives(stage, world).await?;
     }
     let latencies = world.latencies(since);
-    let middle = latencies.get(latencies.len() / 2).copied().unwrap_or_default();
+    let middle = latencies
+        .get(latencies.len() / 2)
+        .copied()
+        .unwrap_or_default();
     let slowest = latencies.last().copied().unwrap_or_default();
     stage.say(&format!(
         "{} mails, {} signed events accepted; from mailbox to receiver {} (median), {} (slowest)",
@@ -78,28 +84,52 @@ async fn the_receiver_breaks(stage: &Stage, world: &mut World) -> anyhow::Result
         tokio::time::sleep(TRICKLE).await;
     }
     let missed = world.sent() - before;
-    stage.until("all of it is stored", async || {
-        Ok(world.daemon.shared.store.sums().await?.pending == u64::try_from(missed)?)
-    }).await?;
-    stage.say(&format!("it comes back; {missed} events are waiting in the store"))?;
+    stage
+        .until("all of it is stored", async || {
+            Ok(world.daemon.shared.store.sums().await?.pending == u64::try_from(missed)?)
+        })
+        .await?;
+    stage.say(&format!(
+        "it comes back; {missed} events are waiting in the store"
+    ))?;
     world.receiver.set(Behaviour::Accept);
     world.receiver.up().await?;
     let back = Instant::now();
     everything_arrives(stage, world).await?;
-    stage.say(&format!("all {missed} delivered {} after that", shown(back.elapsed())))?;
-    stage.until("the breaker closes", async || Ok(world.endpoint_state() == Some(EndpointState::Closed))).await
+    stage.say(&format!(
+        "all {missed} delivered {} after that",
+        shown(back.elapsed())
+    ))?;
+    stage
+        .until("the breaker closes", async || {
+            Ok(world.endpoint_state() == Some(EndpointState::Closed))
+        })
+        .await
 }
 
-async fn the_token_ends(stage: &Stage, world: &mut World, watching_since: Instant) -> anyhow::Result<()> {
+async fn the_token_ends(
+    stage: &Stage,
+    world: &mut World,
+    watching_since: Instant,
+) -> anyhow::Result<()> {
     stage.tell("\n3. The token ends, and the server drops the sessions")?;
+    stage.say(&format!(
+        "mail goes on arriving; tokens live {} seconds here instead of an hour",
+        TOKEN_LIFE.as_secs()
+    ))?;
     let first = world.tokens.last_token();
     let before = world.sent();
     while watching_since.elapsed() < SESSION_AGE || world.tokens.counters().issued < 2 {
-        anyhow::ensure!(!stage.left().is_zero(), "not so in time: the token is refreshed ahead");
+        anyhow::ensure!(
+            !stage.left().is_zero(),
+            "not so in time: the token is refreshed ahead"
+        );
         world.deliver()?;
         tokio::time::sleep(TRICKLE).await;
     }
-    stage.say("a new token is there already: it was asked for half-way through the old one's life")?;
+    stage.say(
+        "a new token is there already: it was asked for half-way through the old one's life",
+    )?;
     let logins = world.imap.counters(Scope::Server).logins;
     if let Some(first) = &first {
         world.authority.expire(first);
@@ -111,7 +141,9 @@ async fn the_token_ends(stage: &Stage, world: &mut World, watching_since: Instan
     let wanted = u64::try_from(MAILBOXES.len())? * 2;
     let again = world
         .imap
-        .wait_until(Scope::Server, stage.left(), |seen| seen.logins >= wanted && seen.idle >= MAILBOXES.len())
+        .wait_until(Scope::Server, stage.left(), |seen| {
+            seen.logins >= wanted && seen.idle >= MAILBOXES.len()
+        })
         .await;
     anyhow::ensure!(again, "not so in time: all mailboxes watched again");
     let dropped_after = dropped.elapsed();
@@ -124,12 +156,19 @@ async fn the_token_ends(stage: &Stage, world: &mut World, watching_since: Instan
         ))?,
     }
     everything_arrives(stage, world).await?;
-    stage.say(&format!("{} mails came meanwhile, all delivered", world.sent() - before))
+    stage.say(&format!(
+        "{} mails came meanwhile, all delivered",
+        world.sent() - before
+    ))
 }
 
 async fn everything_arrives(stage: &Stage, world: &World) -> anyhow::Result<()> {
     let sent = world.sent();
     let all = world.receiver.wait_for(sent, stage.left()).await;
-    anyhow::ensure!(all, "not so in time: {sent} events accepted, there are {}", world.receiver.distinct_ids());
+    anyhow::ensure!(
+        all,
+        "not so in time: {sent} events accepted, there are {}",
+        world.receiver.distinct_ids()
+    );
     Ok(())
 }

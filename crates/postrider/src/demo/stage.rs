@@ -19,19 +19,26 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn new() -> Self {
-        Self { started: Instant::now() }
+        Self {
+            started: Instant::now(),
+        }
     }
 
     /// A line of the play, with the time.
     pub(super) fn say(&self, line: &str) -> anyhow::Result<()> {
-        self.tell(&format!("{:>5.1}s  {line}", self.started.elapsed().as_secs_f64()))
+        self.tell(&format!(
+            "{:>5.1}s  {line}",
+            self.started.elapsed().as_secs_f64()
+        ))
     }
 
     /// Plain text. Who closes the pipe early has seen enough: that is no failure.
     pub(super) fn tell(&self, text: &str) -> anyhow::Result<()> {
         let mut out = io::stdout().lock();
         match writeln!(out, "{text}").and_then(|()| out.flush()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot write"),
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(error).context("cannot write")
+            }
             Ok(()) | Err(_) => Ok(()),
         }
     }
@@ -42,7 +49,11 @@ impl Stage {
     }
 
     /// Waits until the condition holds.
-    pub(super) async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    pub(super) async fn until(
+        &self,
+        what: &str,
+        mut holds: impl AsyncFnMut() -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
         while !holds().await? {
             anyhow::ensure!(!self.left().is_zero(), "not so in time: {what}");
             tokio::time::sleep(LOOK_EVERY).await;
@@ -54,7 +65,11 @@ impl Stage {
 /// `7 ms` or `1.2 s`.
 pub(super) fn shown(time: Duration) -> String {
     match time.as_millis() {
-        millis @ 0..1000 => format!("{:.*} ms", usize::from(millis < 10), time.as_secs_f64() * 1000.0),
+        millis @ 0..1000 => format!(
+            "{:.*} ms",
+            usize::from(millis < 10),
+            time.as_secs_f64() * 1000.0
+        ),
         _ => format!("{:.1} s", time.as_secs_f64()),
     }
 }
@@ -65,7 +80,11 @@ mod tests {
 
     #[test]
     fn times_are_short() {
-        let cases = [(Duration::from_micros(2340), "2.3 ms"), (Duration::from_millis(23), "23 ms"), (Duration::from_millis(1250), "1.2 s")];
+        let cases = [
+            (Duration::from_micros(2340), "2.3 ms"),
+            (Duration::from_millis(23), "23 ms"),
+            (Duration::from_millis(1250), "1.2 s"),
+        ];
         for (time, text) in cases {
             assert_eq!(shown(time), text);
         }

@@ -4,6 +4,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -58,7 +60,11 @@ impl World {
         }
         let tls = Tls::generate()?;
         fs::write(folder.join("ca.pem"), tls.ca_pem())?;
-        let imap = ImapServer::start(ImapConfig::exchange(TlsMode::Implicit(tls)), mailboxes.clone()).await?;
+        let imap = ImapServer::start(
+            ImapConfig::exchange(TlsMode::Implicit(tls)),
+            mailboxes.clone(),
+        )
+        .await?;
         let client_secret = STANDARD.encode(rand::random::<[u8; 24]>());
         let settings = TokenConfig {
             secrets: vec![client_secret.clone()],
@@ -68,10 +74,15 @@ impl World {
         let tokens = TokenEndpoint::start(settings.clone(), authority.clone()).await?;
         let webhook_secret = format!("whsec_{}", STANDARD.encode(rand::random::<[u8; 24]>()));
         let receiver = Receiver::start(&webhook_secret).await?;
-        fs::write(folder.join("client-secret"), client_secret)?;
-        fs::write(folder.join("webhook-secret"), webhook_secret)?;
+        secret_file(&folder.join("client-secret"), &client_secret)?;
+        secret_file(&folder.join("webhook-secret"), &webhook_secret)?;
         let config_path = folder.join("postrider.toml");
-        let text = configuration(&settings, &tokens.authority_url(), &receiver.url(), imap.port());
+        let text = configuration(
+            &settings,
+            &tokens.authority_url(),
+            &receiver.url(),
+            imap.port(),
+        );
         fs::write(&config_path, text)?;
         let daemon = daemon(&config_path).await?;
         Ok(Self {
@@ -95,8 +106,12 @@ impl World {
         let user = format!("{}@{DOMAIN}", MAILBOXES[turn]);
         let raw = mail::plain(number, MAIL_BYTES);
         let at = Instant::now();
-        self.mailboxes.deliver(&user, "INBOX", raw, OffsetDateTime::now_utc())?;
-        self.sent.insert(mail::message_id(number).trim_matches(['<', '>']).to_owned(), at);
+        self.mailboxes
+            .deliver(&user, "INBOX", raw, OffsetDateTime::now_utc())?;
+        self.sent.insert(
+            mail::message_id(number).trim_matches(['<', '>']).to_owned(),
+            at,
+        );
         Ok(())
     }
 
@@ -114,8 +129,9 @@ impl World {
     pub(super) fn latencies(&self, since: Instant) -> Vec<Duration> {
         let arrivals = self.arrivals();
         let sent = self.sent.iter().filter(|(_, at)| **at >= since);
-        let mut all: Vec<Duration> =
-            sent.filter_map(|(id, at)| Some(arrivals.get(id)?.saturating_duration_since(*at))).collect();
+        let mut all: Vec<Duration> = sent
+            .filter_map(|(id, at)| Some(arrivals.get(id)?.saturating_duration_since(*at)))
+            .collect();
         all.sort_unstable();
         all
     }
@@ -133,19 +149,34 @@ impl World {
     }
 
     pub(super) fn endpoint_state(&self) -> Option<EndpointState> {
-        self.daemon.shared.dispatcher.status().first().map(|status| status.state)
+        self.daemon
+            .shared
+            .dispatcher
+            .status()
+            .first()
+            .map(|status| status.state)
     }
 
     /// Where to look while it stays up.
     pub(super) fn directions(&self) -> String {
         let config = self.config_path.display();
         let log = self.config_path.with_file_name("log");
-        let mut text = format!("\nup until Ctrl-C, with a mail every {} seconds. Look around:\n", super::SERVED_EVERY.as_secs());
+        let program = std::env::args().next();
+        let program = program.as_deref().unwrap_or("postrider");
+        let mut text = format!(
+            "\nup until Ctrl-C, with a mail every {} seconds. Look around:\n",
+            super::SERVED_EVERY.as_secs()
+        );
         if let Some(http) = self.daemon.http {
             text += &format!("  curl http://{http}/metrics\n");
         }
-        for command in ["mailboxes list", "events list", "endpoints list", "check-config"] {
-            text += &format!("  postrider --config {config} {command}\n");
+        for command in [
+            "mailboxes list",
+            "events list",
+            "endpoints list",
+            "check-config",
+        ] {
+            text += &format!("  {program} --config {config} {command}\n");
         }
         text + &format!("  tail -f {}\n", log.display())
     }
@@ -156,8 +187,21 @@ impl World {
     }
 }
 
+/// For nobody else's eyes, as the daemon wants it.
+fn secret_file(path: &Path, secret: &str) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(secret.as_bytes())
+}
+
 fn configuration(tokens: &TokenConfig, authority: &str, hook: &str, imap_port: u16) -> String {
-    let mailboxes: String = MAILBOXES.iter().map(|name| format!("{name} = \"{name}@{DOMAIN}\"\n")).collect();
+    let mailboxes: String = MAILBOXES
+        .iter()
+        .map(|name| format!("{name} = \"{name}@{DOMAIN}\"\n"))
+        .collect();
     format!(
         r#"# What the demo's daemon runs on. Paths start from this file's folder.
 instance = "demo"
@@ -200,9 +244,15 @@ endpoints = ["tickets"]
 
 async fn daemon(config_path: &Path) -> anyhow::Result<Daemon> {
     // The demo is the same everywhere: no POSTRIDER__ variable changes it.
-    let environment = Environment { now: crate::clock::wall(), ..Environment::default() };
+    let environment = Environment {
+        now: crate::clock::wall(),
+        ..Environment::default()
+    };
     let loaded = Config::load(config_path, &environment).map_err(|problems| {
-        let all: Vec<String> = problems.iter().map(|problem| format!("{}: {}", problem.place, problem.what)).collect();
+        let all: Vec<String> = problems
+            .iter()
+            .map(|problem| format!("{}: {}", problem.place, problem.what))
+            .collect();
         anyhow::anyhow!("its configuration: {}", all.join("; "))
     })?;
     let telemetry = Arc::new(Telemetry::new().context("metrics")?);
