@@ -112,8 +112,9 @@ impl Storage {
         self.claiming.is_none() && !self.is_stuck() && !self.claim_trouble.waits(now)
     }
 
-    /// When something has to be tried again.
-    pub(super) fn retry_at(&self) -> Option<Monotonic> {
+    /// When something has to be tried again. A time that has passed was no reason to start then:
+    /// something else holds it back, and ends that.
+    pub(super) fn retry_at(&self, now: Monotonic) -> Option<Monotonic> {
         let settle = self
             .settle_trouble
             .retry_at
@@ -122,7 +123,7 @@ impl Storage {
             .claim_trouble
             .retry_at
             .filter(|_| self.claiming.is_none());
-        settle.into_iter().chain(claim).min()
+        settle.into_iter().chain(claim).filter(|at| *at > now).min()
     }
 
     /// Stores what has come together, unless that is being done.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use postrider_core::{
     delivery::{Attempt, Skew},
     ids::EndpointKey,
-    time::{Monotonic, Wall},
+    time::Wall,
 };
 use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
 use uuid::Uuid;
@@ -143,35 +143,45 @@ impl Delivery {
     }
 
     pub fn opened(&self, endpoint: &EndpointKey, note: &str) {
-        tracing::error!(
-            %endpoint,
-            "endpoint in trouble: {note}; its events wait and do not age, a probe goes out every few seconds. hint: `postrider endpoints list`, then look at the receiver"
-        );
+        if let Some(left_out) = self.allow("opened", endpoint) {
+            tracing::error!(
+                %endpoint, left_out,
+                "endpoint in trouble: {note}; its events wait and do not age, a probe goes out every few seconds. hint: `postrider endpoints list`, then look at the receiver"
+            );
+        }
     }
 
     pub fn reopened(&self, endpoint: &EndpointKey, note: &str) {
-        if let Some(left_out) = self
-            .quiet
-            .allow("reopened", endpoint.as_str(), clock::monotonic())
-        {
+        if let Some(left_out) = self.allow("reopened", endpoint) {
             tracing::warn!(%endpoint, left_out, "endpoint in trouble again while it recovered: {note}");
         }
     }
 
     pub fn recovering(&self, endpoint: &EndpointKey) {
-        tracing::info!(%endpoint, "endpoint accepts again; what waits is sent, a little at first");
+        if let Some(left_out) = self.allow("recovering", endpoint) {
+            tracing::info!(%endpoint, left_out, "endpoint accepts again; what waits is sent, a little at first");
+        }
     }
 
     pub fn closed(&self, endpoint: &EndpointKey, after: Duration) {
-        tracing::info!(%endpoint, after_s = after.as_secs(), "endpoint recovered");
+        if let Some(left_out) = self.allow("closed", endpoint) {
+            tracing::info!(%endpoint, left_out, after_s = after.as_secs(), "endpoint recovered");
+        }
     }
 
     pub fn dead(&self, endpoint: &EndpointKey, event: Uuid, reason: &str) {
         self.dead.with_label_values(&[endpoint.as_str()]).inc();
-        tracing::error!(
-            %endpoint, %event,
-            "event given up: {reason}. hint: `postrider events show {event}`, then `postrider events replay {event}`"
-        );
+        if let Some(left_out) = self.allow("dead", endpoint) {
+            tracing::error!(
+                %endpoint, %event, left_out,
+                "event given up: {reason}. hint: `postrider events show {event}`, then `postrider events replay {event}`"
+            );
+        }
+    }
+
+    fn allow(&self, cause: &'static str, endpoint: &EndpointKey) -> Option<u64> {
+        self.quiet
+            .allow(cause, endpoint.as_str(), clock::monotonic())
     }
 
     pub fn clock_skew(&self, endpoint: &EndpointKey, skew: Option<Skew>) {
@@ -186,10 +196,7 @@ impl Delivery {
             Skew::Behind(by) => (-seconds(by), "behind"),
         };
         gauge.set(value);
-        if let Some(left_out) = self
-            .quiet
-            .allow("skew", endpoint.as_str(), clock::monotonic())
-        {
+        if let Some(left_out) = self.allow("skew", endpoint) {
             tracing::warn!(
                 %endpoint, left_out,
                 "this clock is {} s {side} the endpoint's; receivers refuse signatures that are minutes off. hint: run an NTP client here or there", value.abs()
@@ -206,22 +213,6 @@ impl Delivery {
         for outcome in ["delivered", "server_error", "connect", "timeout"] {
             self.attempts
                 .with_label_values(&[endpoint.as_str(), outcome]);
-        }
-    }
-
-    pub fn endpoint_gone(&self, endpoint: &EndpointKey) {
-        for one in EndpointState::ALL {
-            // Not being there is what was asked for.
-            let _ = self
-                .states
-                .remove_label_values(&[endpoint.as_str(), one.as_str()]);
-        }
-    }
-
-    /// The endpoint cannot be sent to as it is configured.
-    pub fn unusable(&self, endpoint: &EndpointKey, why: &str, now: Monotonic) {
-        if let Some(left_out) = self.quiet.allow("settings", endpoint.as_str(), now) {
-            tracing::error!(%endpoint, left_out, "nothing can be sent: {why}");
         }
     }
 

@@ -110,11 +110,11 @@ impl Lane {
         while !self.failed {
             let inbox = self.line.take();
             self.obey(inbox);
-            self.step();
+            let now = self.step();
             if self.is_over() {
                 break;
             }
-            let until = self.wake_at();
+            let until = self.wake_at(now);
             let asleep = tokio::time::sleep_until(clock::instant(until.unwrap_or_default()));
             tokio::select! {
                 () = self.line.woken() => {}
@@ -182,7 +182,8 @@ impl Lane {
 
     // ---------------------------------------------------------- one step
 
-    fn step(&mut self) {
+    /// Does what can be done, and says by which time that was decided.
+    fn step(&mut self) -> Now {
         let now = clock::now();
         if self
             .next_due
@@ -202,6 +203,7 @@ impl Lane {
         self.claim(now);
         self.storage.settle(now.monotonic);
         self.publish(now);
+        now
     }
 
     fn start_attempts(&mut self, now: Now) {
@@ -312,13 +314,13 @@ impl Lane {
         self.line.counts(self.taken as usize, self.queue.len());
     }
 
-    /// When there is something to do without being woken; `None` for an endpoint at rest.
-    fn wake_at(&self) -> Option<Monotonic> {
-        let now = clock::now();
+    /// When there is something to do without being woken; `None` for an endpoint at rest. `now` is
+    /// the time of the step before: what became possible since then must not be missed.
+    fn wake_at(&self, now: Now) -> Option<Monotonic> {
         let due = self.next_due.map(|due| now.monotonic + due.since(now.wall));
         let mut wakes: Vec<Monotonic> = self
             .storage
-            .retry_at()
+            .retry_at(now.monotonic)
             .into_iter()
             .chain(self.ending)
             .collect();
