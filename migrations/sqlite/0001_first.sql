@@ -21,6 +21,7 @@ CREATE TABLE mailbox (
     name             TEXT    NOT NULL UNIQUE,
     server           TEXT    NOT NULL,
     username         TEXT    NOT NULL,
+    known_since      INTEGER NOT NULL,
     paused           INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
     deliveries       INTEGER NOT NULL DEFAULT 0,
     pruned_delivered INTEGER NOT NULL DEFAULT 0,

@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Fatal,
     Damaged,
     ReadOnly,
+    /// A file cannot be opened: its directory is not writable, or the process has too many open.
+    CannotOpen,
     Busy,
     Constraint,
     Other,
@@ -42,7 +44,8 @@ pub(crate) fn kind(error: &sqlx::Error) -> Kind {
             FULL => Kind::Full,
             IOERR => Kind::Fatal,
             CORRUPT | NOTADB => Kind::Damaged,
-            READONLY | CANTOPEN => Kind::ReadOnly,
+            READONLY => Kind::ReadOnly,
+            CANTOPEN => Kind::CannotOpen,
             BUSY | LOCKED | INTERRUPT => Kind::Busy,
             CONSTRAINT => Kind::Constraint,
             _ => Kind::Other,
@@ -57,7 +60,7 @@ pub(crate) fn store_error(doing: &str, error: &sqlx::Error) -> StoreError {
     match kind(error) {
         Kind::Full => StoreError::Full(text),
         Kind::Fatal | Kind::Damaged | Kind::ReadOnly => StoreError::Fatal(text),
-        Kind::Busy => StoreError::Busy(text),
+        Kind::Busy | Kind::CannotOpen => StoreError::Busy(text),
         Kind::Constraint | Kind::Other => StoreError::Other(text),
     }
 }

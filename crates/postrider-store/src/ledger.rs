@@ -16,7 +16,7 @@ use crate::{
     codec::{self, CursorColumns},
     error::doing,
     model::{Account, Commit, EventIdentity, NewEvent, StoreError},
-    plan::{LedgerSeen, Seen, Work},
+    plan::{GENERATIONS_MAX, LedgerSeen, Seen, Work},
     readers::Readers,
     state::State,
 };
@@ -192,7 +192,7 @@ pub(crate) async fn look(
         }
     }
     let mut generation = 0;
-    while !events.is_empty() && generation < 16 {
+    while !events.is_empty() && generation < GENERATIONS_MAX {
         let ids: Vec<Uuid> = events
             .iter()
             .map(|event| id_of(event, generation))

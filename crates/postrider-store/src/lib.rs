@@ -25,6 +25,7 @@ mod outbox;
 mod rare;
 mod readers;
 mod report;
+mod sums;
 
 pub use model::*;
 pub use spool::{Spool, SpoolWriter};

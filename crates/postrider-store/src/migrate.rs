@@ -115,7 +115,10 @@ async fn copy(conn: &mut SqliteConnection, path: &Path, version: i64) -> Result<
         detail: "the path is not valid UTF-8".to_owned(),
     })?;
     let copied = conn.execute(sqlx::query("VACUUM INTO ?").bind(text)).await;
-    copied.map_err(|error| open_error(&target, &error))?;
+    if let Err(error) = copied {
+        fs::remove_file(&target).map_err(io_error)?;
+        return Err(open_error(&target, &error));
+    }
     file.sync_all().map_err(io_error)?;
     for old in copies(path).into_iter().filter(|old| *old != target) {
         fs::remove_file(&old).map_err(io_error)?;

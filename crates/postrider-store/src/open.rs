@@ -30,8 +30,9 @@ use crate::{
 /// restart slow, and is checked page by page as it is read.
 const CHECK_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const BUSY: Duration = Duration::from_secs(5);
-/// Prepared statements kept per connection; the writer has some 20 texts in 5 sizes.
-const STATEMENTS: usize = 256;
+/// Prepared statements kept per connection: the writer's few texts in five sizes, and its small
+/// groups in one text each.
+const STATEMENTS: usize = 128;
 
 /// Pages of the write-ahead log after which it is moved into the database: SQLite's default, and
 /// less where the reserve is small. On a full disk the reserve has to take what the log holds.
@@ -143,10 +144,12 @@ async fn prepare(
     let mut conn = options.connect().await.map_err(to_open_error)?;
     let prepared = async {
         migrate::run(&mut conn, path).await?;
-        let (run, clean) = start_run(&mut conn).await.map_err(to_open_error)?;
+        let (before, clean) = last_run(&mut conn).await.map_err(to_open_error)?;
         if !clean {
             check(&mut conn, path).await?;
         }
+        let run = before + 1;
+        start_run(&mut conn, run).await.map_err(to_open_error)?;
         Ok((run, clean))
     }
     .await;
@@ -161,24 +164,34 @@ async fn prepare(
     }
 }
 
-/// This process's number; whether the one before ended in order. Leases end with their process.
-async fn start_run(conn: &mut SqliteConnection) -> Result<(i64, bool), sqlx::Error> {
+/// The number of the process before this one, and whether it ended in order.
+async fn last_run(conn: &mut SqliteConnection) -> Result<(i64, bool), sqlx::Error> {
     let (run, clean): (String, String) = sqlx::query_as(
-        "SELECT (SELECT value FROM meta WHERE name = 'run'), (SELECT value FROM meta WHERE name = 'clean')",
+        "SELECT (SELECT value FROM meta WHERE name = 'run'), \
+         (SELECT value FROM meta WHERE name = 'clean')",
     )
-    .fetch_one(&mut *conn)
+    .fetch_one(conn)
     .await?;
-    let run = run.parse().unwrap_or(0) + 1;
+    Ok((run.parse().unwrap_or(0), clean == "1"))
+}
+
+/// From now on the end is unclean until it is marked otherwise; leases end with their process.
+async fn start_run(conn: &mut SqliteConnection, run: i64) -> Result<(), sqlx::Error> {
     let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::query("UPDATE meta SET value = CASE name WHEN 'run' THEN ? ELSE '0' END WHERE name IN ('run', 'clean')")
-        .bind(run.to_string())
-        .execute(&mut *transaction)
-        .await?;
+    sqlx::query(
+        "UPDATE meta SET value = CASE name WHEN 'run' THEN ? ELSE '0' END \
+         WHERE name IN ('run', 'clean')",
+    )
+    .bind(run.to_string())
+    .execute(&mut *transaction)
+    .await?;
     transaction
-        .execute("UPDATE delivery SET state = 0, due = 0 WHERE endpoint IN (SELECT id FROM endpoint) AND state = 1")
+        .execute(
+            "UPDATE delivery SET state = 0, due = 0 \
+             WHERE endpoint IN (SELECT id FROM endpoint) AND state = 1",
+        )
         .await?;
-    transaction.commit().await?;
-    Ok((run, clean == "1"))
+    transaction.commit().await
 }
 
 async fn check(conn: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
@@ -303,7 +316,7 @@ pub(crate) fn open_error(path: &Path, error: &sqlx::Error) -> OpenError {
     match kind(error) {
         Kind::Full => OpenError::Full { path },
         Kind::Damaged => OpenError::Damaged { path, detail },
-        Kind::ReadOnly => OpenError::ReadOnly { path, detail },
+        Kind::ReadOnly | Kind::CannotOpen => OpenError::ReadOnly { path, detail },
         Kind::Fatal | Kind::Busy | Kind::Constraint | Kind::Other => {
             OpenError::Other { path, detail }
         }

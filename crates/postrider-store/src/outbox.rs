@@ -151,8 +151,9 @@ pub(crate) async fn next_due(
 
 /// The deliveries of each endpoint that the store knows, by state.
 pub(crate) async fn rows(readers: &Readers) -> Result<Vec<OutboxRow>, StoreError> {
+    type Columns = (String, i64, i64, i64, i64, i64, Option<i64>);
     let mut reader = readers.get().await?;
-    let rows: Vec<(String, i64, i64, i64, i64, i64, Option<i64>)> = sqlx::query_as(
+    let rows: Vec<Columns> = sqlx::query_as(
         "SELECT p.name, p.paused, coalesce(d.pending, 0), coalesce(d.delivered, 0) + p.pruned_delivered, \
          coalesce(d.dead, 0), coalesce(d.discarded, 0) + p.pruned_discarded, \
          (SELECT e.stored_at FROM delivery o JOIN event e ON e.id = o.event WHERE o.id = d.oldest) \

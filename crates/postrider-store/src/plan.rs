@@ -14,17 +14,16 @@ use uuid::Uuid;
 
 use crate::{
     codec,
-    model::{
-        Account, Claimed, Commit, EventIdentity, EventRow, LedgerFacts, NewDelivery, NewEvent,
-        Receipt, Settled, Settlement, StoreError,
-    },
-    rows::{Batch, Value},
+    model::{Account, Claimed, Commit, LedgerFacts, NewEvent, Receipt, Settlement, StoreError},
+    rows::Batch,
     shapes,
     state::{EndpointState, Ids, State, WatchState},
 };
 
-/// An id that meets itself this often under other fingerprints is not chance.
-const GENERATIONS_MAX: u32 = 16;
+mod events;
+mod settle;
+
+pub(crate) use events::GENERATIONS_MAX;
 
 #[derive(Debug)]
 pub(crate) enum Work {
@@ -40,6 +39,7 @@ pub(crate) enum Work {
     Ensure {
         mailbox: MailboxKey,
         account: Account,
+        now: Wall,
     },
 }
 
@@ -133,8 +133,12 @@ impl<'a> Plan<'a> {
                 }
                 Ok(Answer::Claimed(claimed))
             }
-            Work::Ensure { mailbox, account } => {
-                self.ensure(mailbox, account);
+            Work::Ensure {
+                mailbox,
+                account,
+                now,
+            } => {
+                self.ensure(mailbox, account, *now);
                 Ok(Answer::Done)
             }
         }
@@ -201,7 +205,7 @@ impl<'a> Plan<'a> {
             .ok_or_else(|| StoreError::Other(format!("mailbox {key} was never loaded")))
     }
 
-    fn ensure(&mut self, key: &MailboxKey, account: &Account) {
+    fn ensure(&mut self, key: &MailboxKey, account: &Account, now: Wall) {
         if self.mailbox(key).is_ok() {
             return;
         }
@@ -212,6 +216,7 @@ impl<'a> Plan<'a> {
             key.as_str().into(),
             account.server.as_str().into(),
             account.username.as_str().into(),
+            now.0.into(),
         ];
         self.batch.push(&shapes::MAILBOX_NEW, row);
         self.mailboxes.insert(key.clone(), id);
@@ -346,204 +351,6 @@ impl<'a> Plan<'a> {
         ];
         self.batch.push(shape, row);
     }
-
-    fn system_event(&mut self, event: &NewEvent, now: Wall) -> Result<Receipt, StoreError> {
-        self.check(event)?;
-        let mut receipt = Receipt::default();
-        let deliveries = self.event(event, now, &mut receipt)?;
-        if let Some(mailbox) = &event.mailbox {
-            *self
-                .mailbox_deliveries
-                .entry(self.mailbox(mailbox)?)
-                .or_default() += deliveries;
-        }
-        Ok(receipt)
-    }
-
-    /// Everything that `event` may refuse, before the first row.
-    fn check(&self, event: &NewEvent) -> Result<(), StoreError> {
-        if let Some(mailbox) = &event.mailbox {
-            self.mailbox(mailbox)?;
-        }
-        self.resolve(event).map(drop)
-    }
-
-    /// The id and generation to store the event under; `None` for one that is there already.
-    fn resolve(&self, event: &NewEvent) -> Result<Option<(Uuid, u32)>, StoreError> {
-        match &event.identity {
-            EventIdentity::System { id } => {
-                Ok((!self.seen.events.contains_key(id)).then_some((*id, 0)))
-            }
-            EventIdentity::Message(identity) => {
-                for generation in 0..GENERATIONS_MAX {
-                    let id = identity.id(generation);
-                    match self.seen.events.get(&id) {
-                        None => return Ok(Some((id, generation))),
-                        Some(seen) if *seen == Some(identity.fingerprint) => return Ok(None),
-                        Some(_) => {}
-                    }
-                }
-                Err(StoreError::Other(format!(
-                    "{} generations of event {}",
-                    GENERATIONS_MAX,
-                    identity.id(0)
-                )))
-            }
-        }
-    }
-
-    /// Adds an event with its deliveries; says how many.
-    fn event(
-        &mut self,
-        event: &NewEvent,
-        now: Wall,
-        receipt: &mut Receipt,
-    ) -> Result<i64, StoreError> {
-        let Some((uuid, generation)) = self.resolve(event)? else {
-            receipt.repeated += 1;
-            return Ok(0);
-        };
-        receipt.generations += u32::from(generation > 0);
-        let fingerprint = match &event.identity {
-            EventIdentity::Message(identity) => Some(identity.fingerprint),
-            EventIdentity::System { .. } => None,
-        };
-        let mailbox = event
-            .mailbox
-            .as_ref()
-            .map(|key| self.mailbox(key))
-            .transpose()?;
-        self.seen.events.insert(uuid, fingerprint);
-        self.ids.event += 1;
-        let id = self.ids.event;
-        let row = [
-            id.into(),
-            uuid.as_bytes().as_slice().into(),
-            event.event_type.as_str().into(),
-            mailbox.into(),
-            event.subject.as_str().into(),
-            event.time.0.into(),
-            now.0.into(),
-            event.message_id.as_deref().into(),
-            fingerprint
-                .as_ref()
-                .map(|fingerprint| fingerprint.0.as_slice())
-                .into(),
-            event.spool.as_ref().map(|key| key.0.as_str()).into(),
-            event.data.as_ref().into(),
-        ];
-        self.batch.push(&shapes::EVENT_NEW, row);
-        for delivery in &event.deliveries {
-            let (endpoint, sequence) = self.next_sequence(&delivery.endpoint);
-            self.ids.delivery += 1;
-            let state = if delivery.leased {
-                codec::delivery::LEASED
-            } else {
-                codec::delivery::PENDING
-            };
-            let row = [
-                self.ids.delivery.into(),
-                id.into(),
-                endpoint.into(),
-                sequence.into(),
-                mailbox.into(),
-                state.into(),
-                now.0.into(),
-                self.state.run.into(),
-            ];
-            self.batch.push(&shapes::DELIVERY_NEW, row);
-            if delivery.leased {
-                receipt.claimed.push(first_claim(
-                    self.ids.delivery,
-                    sequence,
-                    delivery,
-                    event,
-                    uuid,
-                    now,
-                ));
-            }
-        }
-        Ok(i64::try_from(event.deliveries.len()).unwrap_or(i64::MAX))
-    }
-
-    fn next_sequence(&mut self, key: &EndpointKey) -> (i64, i64) {
-        if !self.endpoints.contains_key(key) {
-            let known = self.state.endpoints.get(key).copied().unwrap_or_else(|| {
-                self.ids.endpoint += 1;
-                let id = self.ids.endpoint;
-                self.batch
-                    .push(&shapes::ENDPOINT_NEW, [id.into(), key.as_str().into()]);
-                EndpointState { id, sequence: 0 }
-            });
-            self.endpoints.insert(key.clone(), known);
-        }
-        self.endpoints.get_mut(key).map_or((0, 0), |endpoint| {
-            endpoint.sequence += 1;
-            (endpoint.id, endpoint.sequence)
-        })
-    }
-
-    fn settle(&mut self, settlements: &[Settlement]) {
-        for settlement in settlements {
-            let at = settlement.at.0;
-            let took = i64::try_from(settlement.took.as_millis()).unwrap_or(i64::MAX);
-            let status = settlement.status.map(i64::from);
-            let (state, due, attempted) = match &settlement.outcome {
-                Settled::Delivered => (codec::delivery::DELIVERED, settlement.at, true),
-                Settled::Retry { due, .. } => (codec::delivery::PENDING, *due, true),
-                Settled::Returned { due } => (codec::delivery::PENDING, *due, false),
-                Settled::Dead { .. } => (codec::delivery::DEAD, settlement.at, true),
-            };
-            let (refusals, refused_since, own_time) = match &settlement.outcome {
-                Settled::Retry {
-                    refusals,
-                    refused_since,
-                    own_time,
-                    ..
-                } => (
-                    Some(i64::from(*refusals)),
-                    refused_since.map(|at| at.0),
-                    Some(i64::try_from(own_time.as_millis()).unwrap_or(i64::MAX)),
-                ),
-                Settled::Delivered | Settled::Returned { .. } | Settled::Dead { .. } => {
-                    (None, None, None)
-                }
-            };
-            let (failed, dead_reason) = match &settlement.outcome {
-                Settled::Retry { .. } => (true, None),
-                Settled::Dead { reason } => (true, Some(reason.as_str())),
-                Settled::Delivered | Settled::Returned { .. } => (false, None),
-            };
-            let note = clipped(&settlement.note);
-            if failed {
-                let row = [
-                    settlement.delivery.into(),
-                    at.into(),
-                    took.into(),
-                    status.into(),
-                    note.into(),
-                ];
-                self.batch.push(&shapes::ATTEMPT_NEW, row);
-            }
-            let ended = state != codec::delivery::PENDING;
-            let row: [Value; 13] = [
-                settlement.delivery.into(),
-                state.into(),
-                due.0.into(),
-                i64::from(attempted).into(),
-                attempted.then(|| at.saturating_sub(took)).into(),
-                refusals.into(),
-                refused_since.into(),
-                own_time.into(),
-                ended.then_some(at).into(),
-                attempted.then_some(took).into(),
-                status.into(),
-                attempted.then_some(note).into(),
-                dead_reason.into(),
-            ];
-            self.batch.push(&shapes::DELIVERY_SETTLE, row);
-        }
-    }
 }
 
 /// A better answer replaces a worse one for the same UID; an event is never taken back.
@@ -551,41 +358,4 @@ fn replaces(seen: &LedgerSeen, outcome: i64, fingerprint: Option<Fingerprint>) -
     let better = outcome < seen.outcome;
     let other = fingerprint.is_some() && seen.fingerprint != fingerprint;
     better || (other && outcome == seen.outcome)
-}
-
-/// At most 512 bytes, cut between characters.
-fn clipped(note: &str) -> &str {
-    const NOTE_MAX: usize = 512;
-    note.get(..note.floor_char_boundary(NOTE_MAX))
-        .unwrap_or(note)
-}
-
-fn first_claim(
-    delivery: i64,
-    sequence: i64,
-    owed: &NewDelivery,
-    event: &NewEvent,
-    id: Uuid,
-    now: Wall,
-) -> Claimed {
-    Claimed {
-        delivery,
-        endpoint: owed.endpoint.clone(),
-        sequence,
-        attempts: 0,
-        first_attempt_at: None,
-        refusals: 0,
-        refused_since: None,
-        own_time: std::time::Duration::ZERO,
-        replay: None,
-        event: EventRow {
-            id,
-            event_type: event.event_type,
-            mailbox: event.mailbox.clone(),
-            subject: event.subject.clone(),
-            time: event.time,
-            stored_at: now,
-            data: event.data.clone(),
-        },
-    }
 }

@@ -1,4 +1,4 @@
-//! What operators ask: events and their story, where watches stand, whether the sums add up.
+//! What operators ask: events and their story, where watches stand.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     error::doing,
     model::{
         Account, AttemptRow, DeliveryRow, EventDetail, EventFilter, EventRow, EventSummary,
-        MailboxRow, SpoolKey, StoreError, Sums, WatchRow,
+        MailboxRow, SpoolKey, StoreError, WatchRow,
     },
     outbox::{count, event_type, state_name},
     readers::Readers,
@@ -38,6 +38,53 @@ pub(crate) async fn events(
         i64,
         Option<String>,
     );
+    let mut query = listing(filter)?;
+    let mut reader = readers.get().await?;
+    let rows: Vec<Columns> = query
+        .build_query_as()
+        .fetch_all(reader.conn())
+        .await
+        .map_err(doing("listing events"))?;
+    let ids: Vec<i64> = rows.iter().map(|row| row.0).collect();
+    let mut owed = deliveries(reader.conn(), &ids)
+        .await
+        .map_err(doing("listing deliveries"))?;
+    rows.into_iter()
+        .map(
+            |(id, uuid, kind, mailbox, subject, time, stored_at, message_id)| {
+                Ok(EventSummary {
+                    id: Uuid::from_slice(&uuid)
+                        .map_err(|error| sqlx::Error::Decode(error.into()))?,
+                    event_type: event_type(&kind)?,
+                    mailbox: mailbox.map(MailboxKey::new),
+                    subject,
+                    time: Wall(time),
+                    stored_at: Wall(stored_at),
+                    message_id,
+                    deliveries: owed.remove(&id).unwrap_or_default(),
+                })
+            },
+        )
+        .collect::<Result<_, sqlx::Error>>()
+        .map_err(doing("reading events"))
+}
+
+fn listing(filter: &EventFilter) -> Result<QueryBuilder<Sqlite>, StoreError> {
+    let states = match filter
+        .state
+        .as_deref()
+        .map(|name| (name, codec::delivery::parse(name)))
+    {
+        Some((name, None)) => {
+            return Err(StoreError::Other(format!("no delivery is ever {name:?}")));
+        }
+        Some((_, states)) => states,
+        None => None,
+    };
+    let limit = match filter.limit {
+        0 => EVENTS_MAX,
+        limit => limit.min(EVENTS_MAX),
+    };
     let mut query = QueryBuilder::<Sqlite>::new(
         "SELECT e.id, e.uuid, e.type, m.name, e.subject, e.time, e.stored_at, e.message_id \
          FROM event e LEFT JOIN mailbox m ON m.id = e.mailbox WHERE 1 = 1",
@@ -59,17 +106,6 @@ pub(crate) async fn events(
     if let Some(since) = filter.since {
         query.push(" AND e.stored_at >= ").push_bind(since.0);
     }
-    let states = match filter
-        .state
-        .as_deref()
-        .map(|name| (name, codec::delivery::parse(name)))
-    {
-        Some((name, None)) => {
-            return Err(StoreError::Other(format!("no delivery is ever {name:?}")));
-        }
-        Some((_, states)) => states,
-        None => None,
-    };
     if filter.endpoint.is_some() || states.is_some() {
         query.push(
             " AND e.id IN (SELECT event FROM delivery WHERE endpoint IN (SELECT id FROM endpoint",
@@ -90,34 +126,8 @@ pub(crate) async fn events(
     }
     query
         .push(" ORDER BY e.id DESC LIMIT ")
-        .push_bind(i64::from(filter.limit.min(EVENTS_MAX)));
-    let mut reader = readers.get().await?;
-    let rows: Vec<Columns> = query
-        .build_query_as()
-        .fetch_all(reader.conn())
-        .await
-        .map_err(doing("listing events"))?;
-    let ids: Vec<i64> = rows.iter().map(|row| row.0).collect();
-    let mut owed = deliveries(reader.conn(), &ids)
-        .await
-        .map_err(doing("listing deliveries"))?;
-    rows.into_iter()
-        .map(
-            |(id, uuid, kind, mailbox, subject, time, stored_at, message_id)| {
-                Ok(EventSummary {
-                    id: uuid_of(&uuid)?,
-                    event_type: event_type(&kind)?,
-                    mailbox: mailbox.map(MailboxKey::new),
-                    subject,
-                    time: Wall(time),
-                    stored_at: Wall(stored_at),
-                    message_id,
-                    deliveries: owed.remove(&id).unwrap_or_default(),
-                })
-            },
-        )
-        .collect::<Result<_, sqlx::Error>>()
-        .map_err(doing("reading events"))
+        .push_bind(i64::from(limit));
+    Ok(query)
 }
 
 /// An event with all that became of it.
@@ -267,83 +277,6 @@ async fn deliveries(
     Ok(all)
 }
 
-/// Both sums, over everything and per mailbox, from one statement and so from one moment. The
-/// left sides are counters, the right sides are counted from rows.
-pub(crate) async fn sums(readers: &Readers) -> Result<(Sums, Vec<(MailboxKey, Sums)>), StoreError> {
-    let mut reader = readers.get().await?;
-    let rows: Vec<(i64, i64, i64, i64, i64, i64, i64)> = sqlx::query_as(
-        "SELECT 0, mailbox, sum(uids), sum(deliveries), 0, 0, 0 FROM watch GROUP BY mailbox \
-         UNION ALL SELECT 1, w.mailbox, l.a, l.b, l.c, l.d, l.e FROM (SELECT watch, sum(outcome = 1) AS a, \
-         sum(outcome = 2) AS b, sum(outcome = 3) AS c, sum(outcome = 4) AS d, sum(outcome = 5) AS e \
-         FROM ledger GROUP BY watch) AS l JOIN watch w ON w.id = l.watch \
-         UNION ALL SELECT 2, coalesce(mailbox, 0), sum(state < 2), sum(state = 2), sum(state = 3), sum(state = 4), 0 \
-         FROM delivery GROUP BY mailbox \
-         UNION ALL SELECT 3, id, deliveries, pruned_delivered, pruned_discarded, 0, 0 FROM mailbox \
-         UNION ALL SELECT 4, 0, coalesce(sum(sequence), 0), coalesce(sum(pruned_delivered), 0), \
-         coalesce(sum(pruned_discarded), 0), 0, 0 FROM endpoint",
-    )
-    .fetch_all(reader.conn())
-    .await
-    .map_err(doing("adding up"))?;
-    let names: Vec<(i64, String)> = sqlx::query_as("SELECT id, name FROM mailbox")
-        .fetch_all(reader.conn())
-        .await
-        .map_err(doing("reading mailboxes"))?;
-    let mut all = Sums::default();
-    let mut each: HashMap<i64, Sums> = names.iter().map(|(id, _)| (*id, Sums::default())).collect();
-    for (kind, mailbox, a, b, c, d, e) in rows {
-        let [a, b, c, d, e] = [a, b, c, d, e].map(|value| u64::try_from(value).unwrap_or(0));
-        let mut nobody = Sums::default();
-        let one = each.get_mut(&mailbox).unwrap_or(&mut nobody);
-        match kind {
-            0 => {
-                one.deliveries += b;
-                for sums in [one, &mut all] {
-                    sums.uids += a;
-                }
-            }
-            1 => {
-                for sums in [one, &mut all] {
-                    sums.event += a;
-                    sums.known += b;
-                    sums.skipped += c;
-                    sums.quarantined += d;
-                    sums.vanished += e;
-                }
-            }
-            2 => {
-                for sums in [one, &mut all] {
-                    sums.pending += a;
-                    sums.delivered += b;
-                    sums.dead += c;
-                    sums.discarded += d;
-                }
-            }
-            3 => {
-                one.deliveries += a;
-                one.delivered += b;
-                one.discarded += c;
-            }
-            _ => {
-                all.deliveries += a;
-                all.delivered += b;
-                all.discarded += c;
-            }
-        }
-    }
-    let mut mailboxes: Vec<_> = names
-        .into_iter()
-        .map(|(id, name)| {
-            (
-                MailboxKey::new(name),
-                each.get(&id).copied().unwrap_or_default(),
-            )
-        })
-        .collect();
-    mailboxes.sort_by(|one, other| one.0.cmp(&other.0));
-    Ok((all, mailboxes))
-}
-
 pub(crate) async fn watches(readers: &Readers) -> Result<Vec<WatchRow>, StoreError> {
     #[derive(sqlx::FromRow)]
     struct Row {
@@ -395,8 +328,4 @@ pub(crate) async fn mailboxes(readers: &Readers) -> Result<Vec<MailboxRow>, Stor
         paused: paused != 0,
     };
     Ok(rows.into_iter().map(row).collect())
-}
-
-fn uuid_of(bytes: &[u8]) -> Result<Uuid, sqlx::Error> {
-    Uuid::from_slice(bytes).map_err(|error| sqlx::Error::Decode(error.into()))
 }

@@ -68,7 +68,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    fn sql(&self, rows: usize) -> String {
+    pub(crate) fn sql(&self, rows: usize) -> String {
         let mut sql = String::with_capacity(
             self.head.len() + self.tail.len() + 16 + rows * (2 * self.width + 3),
         );

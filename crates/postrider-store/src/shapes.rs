@@ -9,8 +9,8 @@ macro_rules! filtered {
 }
 
 pub(crate) static MAILBOX_NEW: Shape = Shape {
-    head: "INSERT INTO mailbox (id, name, server, username) SELECT * FROM (",
-    width: 4,
+    head: "INSERT INTO mailbox (id, name, server, username, known_since) SELECT * FROM (",
+    width: 5,
     tail: filtered!(),
 };
 
@@ -130,3 +130,53 @@ pub(crate) static ORDER: [&Shape; 14] = [
     &DELIVERY_LEASE,
     &DELIVERY_NEW,
 ];
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
+
+    use super::*;
+
+    const TABLES: [&str; 8] = [
+        "mailbox",
+        "watch",
+        "ledger",
+        "quarantine",
+        "endpoint",
+        "event",
+        "delivery",
+        "attempt",
+    ];
+
+    #[tokio::test]
+    async fn no_statement_walks_through_a_table() {
+        let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        let schema = include_str!("../../../migrations/sqlite/0001_first.sql");
+        sqlx::raw_sql(schema).execute(&mut conn).await.unwrap();
+        // With foreign keys a plan also shows the search for orphans that a new parent would
+        // redeem, which is not run as long as there are none (and there are none).
+        sqlx::raw_sql("PRAGMA foreign_keys = OFF")
+            .execute(&mut conn)
+            .await
+            .unwrap();
+        for shape in ORDER {
+            for rows in [1, 4, 64] {
+                let sql = format!("EXPLAIN QUERY PLAN {}", shape.sql(rows));
+                let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(AssertSqlSafe(sql))
+                    .fetch_all(&mut conn)
+                    .await
+                    .unwrap();
+                for (_, _, _, step) in plan {
+                    let walked = step
+                        .strip_prefix("SCAN ")
+                        .and_then(|rest| rest.split(' ').next());
+                    assert!(
+                        !walked.is_some_and(|table| TABLES.contains(&table)),
+                        "{step}: {}",
+                        shape.head
+                    );
+                }
+            }
+        }
+    }
+}

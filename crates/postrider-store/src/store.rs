@@ -1,7 +1,10 @@
 //! The handle that everybody has. Cheap to clone; every write is durable when its call returns.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,6 +32,7 @@ use crate::{
     report,
     room::Room,
     spool::Spool,
+    sums,
     writer::{GROUP_MAX, Reply, Request},
 };
 
@@ -48,6 +52,7 @@ struct Inner {
     failed: Arc<OnceLock<String>>,
     unclean: bool,
     due_ahead_max: Duration,
+    closed: AtomicBool,
 }
 
 impl Store {
@@ -73,12 +78,14 @@ impl Store {
             failed,
             unclean,
             due_ahead_max,
+            closed: AtomicBool::new(false),
         })))
     }
 
     /// Ends in order: what is queued is stored, the end is marked as clean, the log is moved into
     /// the database and the lock is released. Later calls get [`StoreError::Busy`].
     pub async fn close(&self) -> Result<(), StoreError> {
+        self.0.closed.store(true, Ordering::Relaxed);
         self.0.readers.close().await;
         self.ask(Request::Close).await
     }
@@ -90,13 +97,18 @@ impl Store {
         &self,
         watch: &WatchKey,
         account: &Account,
-        _now: Wall,
+        now: Wall,
     ) -> Result<Stored, StoreError> {
         let stored = match ledger::stored(&self.0.readers, watch, account).await? {
             Some(stored) => stored,
             None => {
                 let (mailbox, account) = (watch.mailbox.clone(), account.clone());
-                self.work(Work::Ensure { mailbox, account }).await?;
+                self.work(Work::Ensure {
+                    mailbox,
+                    account,
+                    now,
+                })
+                .await?;
                 Stored::default()
             }
         };
@@ -273,7 +285,7 @@ impl Store {
 
     // ------------------------------------------------------------ what there is
 
-    /// Newest first, at most 1,000.
+    /// Newest first; at most `limit`, and at most 1,000 (also where `limit` is 0).
     pub async fn events(&self, filter: &EventFilter) -> Result<Vec<EventSummary>, StoreError> {
         report::events(&self.0.readers, filter).await
     }
@@ -303,12 +315,12 @@ impl Store {
 
     /// Both sums over everything. Reads the whole ledger's rows: not for every moment.
     pub async fn sums(&self) -> Result<Sums, StoreError> {
-        report::sums(&self.0.readers).await.map(|(all, _)| all)
+        sums::sums(&self.0.readers).await.map(|(all, _)| all)
     }
 
     /// Both sums per mailbox, in the order of their keys.
     pub async fn sums_by_mailbox(&self) -> Result<Vec<(MailboxKey, Sums)>, StoreError> {
-        report::sums(&self.0.readers).await.map(|(_, each)| each)
+        sums::sums(&self.0.readers).await.map(|(_, each)| each)
     }
 
     // ------------------------------------------------------------ room
@@ -356,10 +368,15 @@ impl Store {
         answer.await.unwrap_or_else(|_| Err(self.gone()))
     }
 
+    /// The writer takes no more: it was told to end, the file failed, or it ended by a fault of
+    /// its own, after which this process is as little use.
     fn gone(&self) -> StoreError {
         match self.0.failed.get() {
             Some(error) => StoreError::Fatal(error.clone()),
-            None => StoreError::Busy("the store is closed".to_owned()),
+            None if self.0.closed.load(Ordering::Relaxed) => {
+                StoreError::Busy("the store is closed".to_owned())
+            }
+            None => StoreError::Fatal("the writer ended early".to_owned()),
         }
     }
 

@@ -136,7 +136,10 @@ impl Writer {
                 (Kind::Fatal | Kind::Damaged | Kind::ReadOnly, _) => {
                     return self.fail(items, &error);
                 }
-                (Kind::Full | Kind::Constraint | Kind::Busy | Kind::Other, _) => {
+                (
+                    Kind::Full | Kind::Constraint | Kind::CannotOpen | Kind::Busy | Kind::Other,
+                    _,
+                ) => {
                     let error = store_error("storing", &error);
                     for (_, reply) in items {
                         let _ = reply.send(Err(error.clone()));
@@ -161,7 +164,7 @@ impl Writer {
                         self.relieve().await;
                         let _ = item.1.send(Err(store_error("storing", &error)));
                     }
-                    Kind::Constraint | Kind::Busy | Kind::Other => {
+                    Kind::Constraint | Kind::CannotOpen | Kind::Busy | Kind::Other => {
                         let _ = item.1.send(Err(store_error("storing", &error)));
                     }
                 },
@@ -277,7 +280,7 @@ impl Writer {
                 }
                 let _ = reply.send(again.and_then(|did| did));
             }
-            Kind::Busy | Kind::Constraint | Kind::Other => {
+            Kind::Busy | Kind::CannotOpen | Kind::Constraint | Kind::Other => {
                 let _ = reply.send(answer);
             }
         }

@@ -71,14 +71,30 @@ async fn pruned_events_stay_in_both_sums_and_in_the_ledger() {
         [1299, 1300]
     );
     assert_sums_hold(&store).await;
+}
 
-    // The sequence goes on where it was, over a restart too.
+#[tokio::test]
+async fn the_sequence_goes_on_after_pruning_and_a_restart() {
+    let dir = dir();
+    let (store, watch) = loaded(dir.path(), "support").await;
+    let receipt = commit(
+        &store,
+        mail(&watch, &[(1, "a"), (2, "b")], &[leased("audit")]),
+    )
+    .await
+    .unwrap();
+    let all = receipt
+        .claimed
+        .iter()
+        .map(|claimed| settled(claimed.delivery, Settled::Delivered));
+    store.settle(all.collect()).await.unwrap();
+    assert_eq!(store.prune(NOW + 2 * DAY, DAY).await.unwrap(), 2);
     store.close().await.unwrap();
     let store = open(dir.path()).await;
-    let next = commit(&store, mail(&watch, &[(2000, "next")], &[leased("audit")]))
+    let next = commit(&store, mail(&watch, &[(3, "next")], &[leased("audit")]))
         .await
         .unwrap();
-    assert_eq!(next.claimed[0].sequence, 1301);
+    assert_eq!(next.claimed[0].sequence, 3);
     assert_sums_hold(&store).await;
 }
 

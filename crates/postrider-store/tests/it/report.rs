@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::support::*;
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 #[tokio::test]
 async fn events_are_found_by_everything_that_an_operator_knows() {
     let dir = dir();

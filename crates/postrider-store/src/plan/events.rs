@@ -1,0 +1,187 @@
+//! Rows for events and for what is owed of them.
+
+use postrider_core::{ids::EndpointKey, time::Wall};
+use uuid::Uuid;
+
+use super::Plan;
+use crate::{
+    codec,
+    model::{Claimed, EventIdentity, EventRow, NewDelivery, NewEvent, Receipt, StoreError},
+    shapes,
+    state::EndpointState,
+};
+
+/// An id that meets itself this often under other fingerprints is not chance.
+pub(crate) const GENERATIONS_MAX: u32 = 16;
+
+impl Plan<'_> {
+    pub(super) fn system_event(
+        &mut self,
+        event: &NewEvent,
+        now: Wall,
+    ) -> Result<Receipt, StoreError> {
+        self.check(event)?;
+        let mut receipt = Receipt::default();
+        let deliveries = self.event(event, now, &mut receipt)?;
+        if let Some(mailbox) = &event.mailbox {
+            *self
+                .mailbox_deliveries
+                .entry(self.mailbox(mailbox)?)
+                .or_default() += deliveries;
+        }
+        Ok(receipt)
+    }
+
+    /// Everything that `event` may refuse, before the first row.
+    pub(super) fn check(&self, event: &NewEvent) -> Result<(), StoreError> {
+        if let Some(mailbox) = &event.mailbox {
+            self.mailbox(mailbox)?;
+        }
+        self.resolve(event).map(drop)
+    }
+
+    /// The id and generation to store the event under; `None` for one that is there already.
+    fn resolve(&self, event: &NewEvent) -> Result<Option<(Uuid, u32)>, StoreError> {
+        match &event.identity {
+            EventIdentity::System { id } => {
+                Ok((!self.seen.events.contains_key(id)).then_some((*id, 0)))
+            }
+            EventIdentity::Message(identity) => {
+                for generation in 0..GENERATIONS_MAX {
+                    let id = identity.id(generation);
+                    match self.seen.events.get(&id) {
+                        None => return Ok(Some((id, generation))),
+                        Some(seen) if *seen == Some(identity.fingerprint) => return Ok(None),
+                        Some(_) => {}
+                    }
+                }
+                Err(StoreError::Other(format!(
+                    "{} generations of event {}",
+                    GENERATIONS_MAX,
+                    identity.id(0)
+                )))
+            }
+        }
+    }
+
+    /// Adds an event with its deliveries; says how many.
+    pub(super) fn event(
+        &mut self,
+        event: &NewEvent,
+        now: Wall,
+        receipt: &mut Receipt,
+    ) -> Result<i64, StoreError> {
+        let Some((uuid, generation)) = self.resolve(event)? else {
+            receipt.repeated += 1;
+            return Ok(0);
+        };
+        receipt.generations += u32::from(generation > 0);
+        let fingerprint = match &event.identity {
+            EventIdentity::Message(identity) => Some(identity.fingerprint),
+            EventIdentity::System { .. } => None,
+        };
+        let mailbox = event
+            .mailbox
+            .as_ref()
+            .map(|key| self.mailbox(key))
+            .transpose()?;
+        self.seen.events.insert(uuid, fingerprint);
+        self.ids.event += 1;
+        let id = self.ids.event;
+        let row = [
+            id.into(),
+            uuid.as_bytes().as_slice().into(),
+            event.event_type.as_str().into(),
+            mailbox.into(),
+            event.subject.as_str().into(),
+            event.time.0.into(),
+            now.0.into(),
+            event.message_id.as_deref().into(),
+            fingerprint
+                .as_ref()
+                .map(|fingerprint| fingerprint.0.as_slice())
+                .into(),
+            event.spool.as_ref().map(|key| key.0.as_str()).into(),
+            event.data.as_ref().into(),
+        ];
+        self.batch.push(&shapes::EVENT_NEW, row);
+        for delivery in &event.deliveries {
+            let (endpoint, sequence) = self.next_sequence(&delivery.endpoint);
+            self.ids.delivery += 1;
+            let state = if delivery.leased {
+                codec::delivery::LEASED
+            } else {
+                codec::delivery::PENDING
+            };
+            let row = [
+                self.ids.delivery.into(),
+                id.into(),
+                endpoint.into(),
+                sequence.into(),
+                mailbox.into(),
+                state.into(),
+                now.0.into(),
+                self.state.run.into(),
+            ];
+            self.batch.push(&shapes::DELIVERY_NEW, row);
+            if delivery.leased {
+                receipt.claimed.push(first_claim(
+                    self.ids.delivery,
+                    sequence,
+                    delivery,
+                    event,
+                    uuid,
+                    now,
+                ));
+            }
+        }
+        Ok(i64::try_from(event.deliveries.len()).unwrap_or(i64::MAX))
+    }
+
+    fn next_sequence(&mut self, key: &EndpointKey) -> (i64, i64) {
+        if !self.endpoints.contains_key(key) {
+            let known = self.state.endpoints.get(key).copied().unwrap_or_else(|| {
+                self.ids.endpoint += 1;
+                let id = self.ids.endpoint;
+                self.batch
+                    .push(&shapes::ENDPOINT_NEW, [id.into(), key.as_str().into()]);
+                EndpointState { id, sequence: 0 }
+            });
+            self.endpoints.insert(key.clone(), known);
+        }
+        self.endpoints.get_mut(key).map_or((0, 0), |endpoint| {
+            endpoint.sequence += 1;
+            (endpoint.id, endpoint.sequence)
+        })
+    }
+}
+
+fn first_claim(
+    delivery: i64,
+    sequence: i64,
+    owed: &NewDelivery,
+    event: &NewEvent,
+    id: Uuid,
+    now: Wall,
+) -> Claimed {
+    Claimed {
+        delivery,
+        endpoint: owed.endpoint.clone(),
+        sequence,
+        attempts: 0,
+        first_attempt_at: None,
+        refusals: 0,
+        refused_since: None,
+        own_time: std::time::Duration::ZERO,
+        replay: None,
+        event: EventRow {
+            id,
+            event_type: event.event_type,
+            mailbox: event.mailbox.clone(),
+            subject: event.subject.clone(),
+            time: event.time,
+            stored_at: now,
+            data: event.data.clone(),
+        },
+    }
+}
