@@ -52,6 +52,12 @@ impl Epoch {
 /// line (`Display`, `FromStr`), for a single column of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sieve {
+    /// This epoch is over, though the next one is not stored yet: it begins when the folder is
+    /// next opened, whatever the folder looks like by then.
+    Over(HoldReason),
+    /// The operator took another account under the same key for a new one: the folder is to be
+    /// seen for the first time when it is next opened.
+    Anew,
     /// First sight asked for a date: what came before it is skipped.
     Start { since: Wall },
     /// Continuity was not proven: what the ledger knows is not sent again.
@@ -99,7 +105,7 @@ impl Cursor {
     pub fn broken(&self) -> Option<Break> {
         match self.sieve.as_deref() {
             Some(Sieve::Break(broken)) => Some(*broken),
-            Some(Sieve::Start { .. }) | None => None,
+            Some(Sieve::Over(_) | Sieve::Anew | Sieve::Start { .. }) | None => None,
         }
     }
 }
@@ -135,6 +141,8 @@ pub enum Continuity {
     },
     AccountChanged,
     StateLost,
+    /// It was not proven when the folder was opened before.
+    Over(HoldReason),
 }
 
 /// Decides by what EXAMINE says. Where it answers [`Continuity::Unchanged`], `Ahead` or
@@ -150,8 +158,10 @@ pub fn reconcile(past: Past<'_>, selected: &Selected) -> Continuity {
             Continuity::FirstSight
         };
     };
-    if begins_anew(cursor) {
-        return Continuity::FirstSight;
+    match cursor.sieve.as_deref() {
+        Some(Sieve::Anew) => return Continuity::FirstSight,
+        Some(Sieve::Over(why)) => return Continuity::Over(*why),
+        Some(Sieve::Start { .. } | Sieve::Break(_)) | None => {}
     }
     if cursor.uid_validity != selected.uid_validity {
         return Continuity::NewUidValidity {
@@ -176,32 +186,22 @@ pub fn reconcile(past: Past<'_>, selected: &Selected) -> Continuity {
     }
 }
 
-/// The operator took another account under the same key for a new one.
-fn begins_anew(cursor: &Cursor) -> bool {
-    cursor.broken().is_some_and(|broken| {
-        broken.why == HoldReason::AccountChanged
-            && matches!(
-                broken.released,
-                Some(Released {
-                    release: Release::Skip,
-                    until: None
-                })
-            )
-    })
-}
-
 /// Whether the message under the anchor's UID is still the one that was taken. A missing one
-/// proves nothing: then the folder goes on, unless the rest was unclear.
+/// proves nothing: then the folder goes on, unless the rest was unclear. One that cannot be read
+/// any more is taken for another.
 pub fn anchored(anchor: Fingerprint, reply: &Reply, continuity: Continuity) -> bool {
     match reply {
         Reply::Whole(facts) | Reply::Empty(facts) => facts.fingerprint == anchor,
-        Reply::Missing | Reply::Unreadable => continuity != Continuity::Unclear,
+        Reply::Missing => continuity != Continuity::Unclear,
+        Reply::Unreadable => false,
     }
 }
 
 impl fmt::Display for Sieve {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Over(why) => write!(f, "over {}", why.as_str()),
+            Self::Anew => f.write_str("anew"),
             Self::Start { since } => write!(f, "start {}", since.0),
             Self::Break(broken) => {
                 write!(
@@ -246,6 +246,8 @@ impl FromStr for Sieve {
     fn from_str(text: &str) -> Result<Self, NoSieve> {
         let mut words = text.split(' ');
         let sieve = match words.next() {
+            Some("over") => Self::Over(words.next().and_then(HoldReason::parse).ok_or(NoSieve)?),
+            Some("anew") => Self::Anew,
             Some("start") => Self::Start {
                 since: Wall(number(words.next())?),
             },

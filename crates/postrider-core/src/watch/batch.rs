@@ -152,7 +152,7 @@ impl Watch {
                 self.state = State::Working(round);
                 Effect::Recall(asked)
             }
-            Some(Sieve::Break(_) | Sieve::Start { .. }) | None => {
+            Some(Sieve::Break(_) | Sieve::Start { .. } | Sieve::Over(_) | Sieve::Anew) | None => {
                 self.recalled(round, batch, Known::default(), at)
             }
         }
@@ -274,8 +274,9 @@ impl Watch {
     }
 
     /// A NO to a batch: smaller ones. A NO to a single message: a gap, while others are read.
+    /// Only new mail that is refused again and again speaks against the session.
     fn batch_refused(&mut self, mut round: Box<Round>, mut batch: Batch, at: At) -> Effect {
-        let too_often = self.refused(&batch.uids);
+        let too_often = batch.origin == Origin::New && self.refused(&batch.uids);
         if let [uid] = *batch.uids.as_slice() {
             let given_up = self.miss(uid, Seen::Refused, at);
             if !too_often {

@@ -2,10 +2,10 @@
 
 use super::{At, Effect, Entry, Notice, Outcome, PauseReason, State, Watch, round::Round};
 use crate::{
-    cursor::{Continuity, Cursor},
+    cursor::{Continuity, Cursor, Sieve},
     ids::Uid,
     time::Wall,
-    watch::{Hold, ItemKey},
+    watch::{Hold, HoldReason, ItemKey},
 };
 
 /// A commit under way: what becomes true when it is durable, and what follows.
@@ -78,14 +78,19 @@ impl Watch {
         Effect::Commit(entry)
     }
 
-    /// Turns to another epoch. UIDs of the old one that are still owed an outcome end with it:
-    /// under their numbers they are gone.
+    /// Commits an entry that may turn to another epoch. UIDs of the old one that are still owed an
+    /// outcome end with it: under their numbers they are gone.
     pub(super) fn turn(&mut self, entry: Entry, then: Then, at: At) -> Effect {
-        let Some(old) = self.cursor.as_ref().filter(|old| !old.gaps.is_empty()) else {
+        let owed = |old: &&Cursor| old.epoch != entry.cursor.epoch && !old.gaps.is_empty();
+        let Some(old) = self.cursor.as_ref().filter(owed) else {
             return self.commit(entry, then, at);
         };
+        // The reason may be gone when this entry is stored and the next one is not.
+        let broken = entry.cursor.broken();
+        let why = broken.map_or(HoldReason::AccountChanged, |broken| broken.why);
         let mut closing = self.entry(Cursor {
             gaps: Vec::new(),
+            sieve: Some(Box::new(Sieve::Over(why))),
             ..old.clone()
         });
         closing.outcomes = old

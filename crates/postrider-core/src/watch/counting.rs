@@ -1,5 +1,6 @@
 //! Counting after a break of continuity: before anything of a folder is sent, how much of it is
-//! unknown and old. Past the limit the watch holds; the cursor has not moved then.
+//! unknown and old. Past the limit the watch holds; the cursor has not moved then. What cannot be
+//! told counts as old: the count may be too high, and is never too low.
 
 use std::{collections::HashMap, mem};
 
@@ -41,6 +42,13 @@ pub(super) struct Step {
     /// Where in the list it began.
     from: usize,
     facts: Vec<(Uid, Facts)>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Read,
+    Recall,
 }
 
 impl Watch {
@@ -55,11 +63,20 @@ impl Watch {
             .filter(|uid| word_on(&broken, **uid).is_none())
             .count();
         let left = self.policy.flood_limit.saturating_sub(broken.old);
+        let open = open + self.gaps_unspoken(&broken).len();
         if open > usize::try_from(left).unwrap_or(usize::MAX) {
             Count::Running(Box::default())
         } else {
             Count::Done
         }
+    }
+
+    /// Open gaps of an epoch that has to be counted: each may turn out to be old.
+    fn gaps_unspoken(&self, broken: &Break) -> Vec<Uid> {
+        let gaps = self.cursor.iter().flat_map(|cursor| &cursor.gaps);
+        gaps.copied()
+            .filter(|gap| word_on(broken, *gap).is_none())
+            .collect()
     }
 
     pub(super) fn count_on(
@@ -97,6 +114,7 @@ impl Watch {
                 mark,
                 from,
                 facts: Vec::new(),
+                phase: Phase::Read,
             };
             round.count = Count::Running(tally);
             return self.count_step(round, step, at);
@@ -104,9 +122,6 @@ impl Watch {
     }
 
     fn count_step(&mut self, mut round: Box<Round>, step: Step, at: At) -> Effect {
-        if step.mark == Mark::None {
-            return self.count_read(round, step);
-        }
         let entry = self.mark(&step.uids, step.mark);
         round.work = Work::Count(step);
         match entry {
@@ -115,14 +130,22 @@ impl Watch {
         }
     }
 
-    pub(super) fn count_read(&mut self, mut round: Box<Round>, step: Step) -> Effect {
-        let read = Effect::Read {
-            items: items(&step.uids),
-            part: Part::Facts,
+    /// Goes on with a step after a commit.
+    pub(super) fn count_go_on(&mut self, mut round: Box<Round>, step: Step, at: At) -> Effect {
+        let effect = match step.phase {
+            Phase::Read => Effect::Read {
+                items: items(&step.uids),
+                part: Part::Facts,
+            },
+            Phase::Recall if step.facts.is_empty() => return self.advance(round, at),
+            Phase::Recall => {
+                let asked = step.facts.iter().map(|(_, it)| it.fingerprint);
+                Effect::Recall(asked.collect())
+            }
         };
         round.work = Work::Count(step);
         self.state = State::Working(round);
-        read
+        effect
     }
 
     pub(super) fn count_answered(
@@ -139,18 +162,9 @@ impl Watch {
             Input::Read(answers) => {
                 self.answered();
                 note(&mut step, &mut tally, &answers);
-                if step.facts.is_empty() {
-                    return self.count_on(round, tally, at);
-                }
-                let asked = step
-                    .facts
-                    .iter()
-                    .map(|(_, facts)| facts.fingerprint)
-                    .collect();
+                step.phase = Phase::Recall;
                 round.count = Count::Running(tally);
-                round.work = Work::Count(step);
-                self.state = State::Working(round);
-                Effect::Recall(asked)
+                self.unmark(round, step, at)
             }
             Input::Recalled(known) => {
                 self.tell(&step, &mut tally, known);
@@ -177,6 +191,22 @@ impl Watch {
         }
     }
 
+    /// A message that was answered for has no strike more than before. It is not taken yet, so
+    /// nothing else would say that.
+    fn unmark(&mut self, mut round: Box<Round>, step: Step, at: At) -> Effect {
+        match step.mark {
+            Mark::None | Mark::Batch => self.count_go_on(round, step, at),
+            Mark::Strike => {
+                let entry = self.mark(&step.uids, Mark::Batch);
+                round.work = Work::Count(step);
+                match entry {
+                    Some(entry) => self.commit(entry, Then::Round(round), at),
+                    None => self.go_on(round, at),
+                }
+            }
+        }
+    }
+
     /// Counts a batch whose fingerprints were looked up.
     fn tell(&self, step: &Step, tally: &mut Tally, known: Known) {
         let matches = Matches::new(known);
@@ -200,7 +230,9 @@ impl Watch {
     }
 
     fn counted(&mut self, mut round: Box<Round>, tally: &Tally, broken: Break, at: At) -> Effect {
-        if broken.old.saturating_add(tally.old) <= self.policy.flood_limit {
+        let gaps = u32::try_from(self.gaps_unspoken(&broken).len()).unwrap_or(u32::MAX);
+        let old = tally.old.saturating_add(gaps);
+        if broken.old.saturating_add(old) <= self.policy.flood_limit {
             round.count = Count::Done;
             return self.advance(round, at);
         }
@@ -210,8 +242,8 @@ impl Watch {
         let hold = Hold {
             why: broken.why,
             since: at.now.wall,
-            messages: tally.messages,
-            old: tally.old,
+            messages: tally.messages.saturating_add(gaps),
+            old,
         };
         let mut entry = self.entry(cursor);
         entry.notices.push(Notice::Held(hold.clone()));
@@ -225,8 +257,8 @@ fn note(step: &mut Step, tally: &mut Tally, answers: &[Answer]) {
     for uid in &step.uids {
         match super::batch::reply(answers, *uid) {
             Reply::Whole(facts) | Reply::Empty(facts) => step.facts.push((*uid, facts)),
-            Reply::Missing => {}
-            Reply::Unreadable => {
+            // It may be there all the same, when it is read.
+            Reply::Missing | Reply::Unreadable => {
                 tally.messages = tally.messages.saturating_add(1);
                 tally.old = tally.old.saturating_add(1);
             }

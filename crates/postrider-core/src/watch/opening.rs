@@ -25,6 +25,7 @@ impl Watch {
     /// A new session is there.
     pub(super) fn opened(&mut self, selected: Selected, at: At) -> Effect {
         let now = at.now.monotonic;
+        self.answered();
         let standby_at = selected.session_ends.map(|ends| {
             let lead = self.policy.standby_lead_max.min((ends - now) / 5);
             // Sessions that share a token do not all ask for their successors at once.
@@ -63,15 +64,16 @@ impl Watch {
             Continuity::AccountChanged => self.hold_account(at),
             Continuity::FirstSight => self.first_sight(&selected, at),
             Continuity::StateLost => {
-                self.break_off(HoldReason::StateLost, to, Notice::StateLost, at)
+                self.break_off(HoldReason::StateLost, to, Some(Notice::StateLost), at)
             }
             Continuity::NewUidValidity { from, to } => self.break_off(
                 HoldReason::UidValidityChanged,
                 to,
-                Notice::UidValidityChanged { from, to },
+                Some(Notice::UidValidityChanged { from, to }),
                 at,
             ),
             Continuity::WentBack => self.went_back(&selected, at),
+            Continuity::Over(why) => self.turn_over(why, &selected, at),
             continuity @ (Continuity::Unchanged | Continuity::Ahead | Continuity::Unclear) => {
                 self.released(continuity, &selected, at)
             }
@@ -103,11 +105,14 @@ impl Watch {
     /// Reads the newest message that was taken, to see whether it is still the same.
     pub(super) fn anchor(&mut self, continuity: Continuity, at: At) -> Effect {
         let anchor = self.cursor.as_ref().and_then(|cursor| cursor.anchor);
+        let validity = self.cursor.as_ref().map(|cursor| cursor.uid_validity);
         let given_up = self
             .trouble
             .as_deref()
             .is_some_and(|trouble| trouble.anchor_failures >= ANCHOR_TRIES_MAX);
-        match anchor.filter(|_| !given_up) {
+        match anchor {
+            // It could be read once, and now it ends the connection: it may be another message.
+            Some(_) if given_up => self.lost_anchor(validity, at),
             Some((uid, _)) => {
                 self.state = State::Anchoring {
                     continuity,
@@ -127,7 +132,7 @@ impl Watch {
         match (continuity, self.cursor.as_ref()) {
             (Continuity::Unclear, Some(cursor)) => {
                 let to = cursor.uid_validity;
-                self.lost_anchor(to, at)
+                self.lost_anchor(Some(to), at)
             }
             (_, _) => self.survey(at),
         }
@@ -152,7 +157,9 @@ impl Watch {
                 .into_iter()
                 .find(|answer| answer.key == ItemKey::Uid(uid))
                 .map_or(Reply::Unreadable, |answer| answer.reply),
-            Input::Failed(Failure::Refused) => Reply::Unreadable,
+            // A server that refuses to read says nothing of the message; it is asked again when
+            // the folder is next examined.
+            Input::Failed(Failure::Refused) => Reply::Missing,
             input => {
                 if input == Input::Failed(Failure::Connection) {
                     let trouble = self.trouble();
@@ -180,16 +187,19 @@ impl Watch {
         if anchored(fingerprint, &reply, continuity) {
             self.survey(at)
         } else {
-            self.lost_anchor(validity, at)
+            self.lost_anchor(Some(validity), at)
         }
     }
 
-    fn lost_anchor(&mut self, to: UidValidity, at: At) -> Effect {
+    fn lost_anchor(&mut self, to: Option<UidValidity>, at: At) -> Effect {
+        if let Some(trouble) = self.trouble.as_deref_mut() {
+            trouble.anchor_failures = 0;
+        }
         let highest = self.session.and_then(|session| session.highest);
-        match self.cursor.as_ref().and_then(|cursor| cursor.last) {
-            Some(last) => {
+        match self.cursor.as_ref().and_then(|cursor| cursor.last).zip(to) {
+            Some((last, to)) => {
                 let notice = Notice::UidsWentBack { last, highest };
-                self.break_off(HoldReason::UidsWentBack, to, notice, at)
+                self.break_off(HoldReason::UidsWentBack, to, Some(notice), at)
             }
             None => self.survey(at),
         }
@@ -202,15 +212,41 @@ impl Watch {
                     last,
                     highest: selected.highest,
                 };
-                self.break_off(HoldReason::UidsWentBack, selected.uid_validity, notice, at)
+                self.break_off(
+                    HoldReason::UidsWentBack,
+                    selected.uid_validity,
+                    Some(notice),
+                    at,
+                )
             }
             None => self.survey(at),
         }
     }
 
+    /// The epoch ended when the folder was opened before, and the next one was not stored.
+    fn turn_over(&mut self, why: HoldReason, selected: &Selected, at: At) -> Effect {
+        let to = selected.uid_validity;
+        let cursor = self.cursor.as_ref();
+        let from = cursor.map_or(to, |cursor| cursor.uid_validity);
+        match why {
+            HoldReason::UidsWentBack => self.went_back(selected, at),
+            HoldReason::UidValidityChanged => {
+                self.break_off(why, to, Some(Notice::UidValidityChanged { from, to }), at)
+            }
+            HoldReason::StateLost => self.break_off(why, to, Some(Notice::StateLost), at),
+            HoldReason::AccountChanged => self.break_off(why, to, None, at),
+        }
+    }
+
     /// Continuity is not proven: an epoch begins in which everything is matched by fingerprint.
     /// That it began is stored before anything is read.
-    fn break_off(&mut self, why: HoldReason, to: UidValidity, notice: Notice, at: At) -> Effect {
+    fn break_off(
+        &mut self,
+        why: HoldReason,
+        to: UidValidity,
+        notice: Option<Notice>,
+        at: At,
+    ) -> Effect {
         let old = self.cursor.as_ref();
         // An account that was taken over is opened for the first time: another numbering is no
         // news then, and the operator's word on it stands.
@@ -232,7 +268,7 @@ impl Watch {
         cursor.sieve = Some(Box::new(Sieve::Break(broken)));
         let mut entry = self.entry(cursor);
         if pending.is_none() {
-            entry.notices.push(notice);
+            entry.notices.extend(notice);
         }
         // `released` goes by the highest UID; a folder just opened is examined for it.
         let then = if released.is_some() {

@@ -60,17 +60,13 @@ impl Watch {
         if self.paused {
             return self.pause(None, PauseReason::Paused);
         }
-        if self.account_changed && !self.is_held_for(HoldReason::AccountChanged) {
+        if self.account_changed && !self.hold.as_deref().is_some_and(asks_for_account) {
             return self.hold_account(at);
         }
         match self.hold {
             Some(_) => self.pause(None, PauseReason::Held),
             None => self.open(),
         }
-    }
-
-    fn is_held_for(&self, why: HoldReason) -> bool {
-        self.hold.as_deref().is_some_and(|hold| hold.why == why)
     }
 
     /// Another account stands under this key: nothing is opened until an operator has spoken.
@@ -159,7 +155,7 @@ impl Watch {
         let Some(hold) = self.hold.as_deref() else {
             return self.pause(until, why);
         };
-        let account = hold.why == HoldReason::AccountChanged;
+        let account = asks_for_account(hold);
         let reason = hold.why;
         if release.is_none() && !account {
             return self.pause(until, why);
@@ -176,17 +172,21 @@ impl Watch {
         } else {
             old.clone()
         };
-        let broken = old.broken().filter(|_| !account).unwrap_or(Break {
-            why: reason,
-            at: at.now.wall,
-            old: 0,
-            released: None,
-        });
-        let released = release.map(|release| Released {
-            release,
-            until: None,
-        });
-        cursor.sieve = Some(Box::new(Sieve::Break(Break { released, ..broken })));
+        cursor.sieve = Some(Box::new(if account && release == Some(Release::Skip) {
+            Sieve::Anew
+        } else {
+            let broken = old.broken().filter(|_| !account).unwrap_or(Break {
+                why: reason,
+                at: at.now.wall,
+                old: 0,
+                released: None,
+            });
+            let released = release.map(|release| Released {
+                release,
+                until: None,
+            });
+            Sieve::Break(Break { released, ..broken })
+        }));
         let mut entry = self.entry(cursor);
         entry.hold = None;
         entry.notices.extend(release.map(Notice::Released));
@@ -242,4 +242,10 @@ impl Watch {
         };
         self.rest(Some(now + wait), why)
     }
+}
+
+/// The hold waits for a word on the account itself. One that came later, because too much of an
+/// adopted account's mail is old, names the same reason, and has counted messages.
+fn asks_for_account(hold: &Hold) -> bool {
+    hold.why == HoldReason::AccountChanged && hold.messages == 0
 }

@@ -3,11 +3,11 @@
 use std::mem;
 
 use super::{
-    At, Effect, Entry, Failure, Input, ItemKey, Notice, Outcome, State, Survey, Watch,
-    batch::{Batch, Origin},
+    At, Effect, Entry, Failure, Input, ItemKey, Notice, Outcome, Part, Reply, State, Survey, Watch,
+    batch::{Batch, Origin, reply},
     commit::Then,
     counting::{Count, Step},
-    trouble::{Danger, GapsFull, Mark, Pick, Seen, Trouble, wait},
+    trouble::{Danger, GapsFull, Mark, Pick, Probed, Seen, Trouble, wait},
 };
 use crate::{
     cursor::{Break, Cursor},
@@ -34,6 +34,8 @@ pub(super) enum Work {
     Idle,
     Count(Step),
     Batch(Batch),
+    /// A message is read only to see whether any can be.
+    Probe(Uid),
 }
 
 impl Watch {
@@ -117,6 +119,9 @@ impl Watch {
             let entry = self.vanished(cursor.clone(), &gone, &round);
             return self.commit(entry, Then::Round(round), at);
         }
+        if let Some(uid) = self.control(&round, at) {
+            return self.probe(round, uid);
+        }
         if (!round.todo.is_empty() && self.room() > 0) || !round.gaps.is_empty() {
             return self.advance(round, at);
         }
@@ -146,14 +151,66 @@ impl Watch {
             return self.wait(at);
         };
         let trouble = self.trouble();
-        match trouble.gaps_full {
+        match mem::replace(&mut trouble.gaps_full, GapsFull::Said) {
             GapsFull::Said => self.wait(at),
             GapsFull::No => {
-                trouble.gaps_full = GapsFull::Said;
                 let gaps = u32::try_from(cursor.gaps.len()).unwrap_or(u32::MAX);
                 let mut entry = self.entry(cursor);
                 entry.notices.push(Notice::GapsFull { gaps });
                 self.commit(entry, Then::Wait, at)
+            }
+        }
+    }
+
+    /// Whether a message is at fault shows only beside another one that can be read. Where none
+    /// was since the last try, and none will be before the next, one is read for that alone: one
+    /// that is kept back because the gaps are full, or the newest that was taken.
+    fn control(&mut self, round: &Round, at: At) -> Option<Uid> {
+        let read_at = self.read_at;
+        let is_idle = round.todo.is_empty() || self.room() == 0;
+        let anchor = self.cursor.as_ref()?.anchor;
+        let trouble = self.trouble.as_deref_mut()?;
+        let is_owed = round
+            .gaps
+            .iter()
+            .any(|gap| trouble.lacks_proof(*gap, read_at));
+        if !is_idle || !is_owed || trouble.probed == Probed::Yes {
+            return None;
+        }
+        trouble.probed = Probed::Yes;
+        let last = round.todo.len().saturating_sub(1) as f64;
+        let index = (last * at.chance.0.clamp(0.0, 1.0)).round() as usize;
+        let kept_back = round.todo.get(index).copied();
+        kept_back
+            .filter(|uid| trouble.is_harmless(*uid))
+            .or(anchor.map(|(uid, _)| uid))
+    }
+
+    fn probe(&mut self, mut round: Box<Round>, uid: Uid) -> Effect {
+        round.work = Work::Probe(uid);
+        self.state = State::Working(round);
+        Effect::Read {
+            items: vec![ItemKey::Uid(uid)],
+            part: Part::Whole,
+        }
+    }
+
+    fn probed(&mut self, uid: Uid, input: Input, at: At) -> Effect {
+        match input {
+            Input::Read(answers) => {
+                self.answered();
+                match reply(&answers, uid) {
+                    Reply::Whole(_) => self.read_at = Some(at.now.monotonic),
+                    Reply::Missing | Reply::Empty(_) | Reply::Unreadable => {}
+                }
+                self.survey(at)
+            }
+            Input::Failed(Failure::Refused) if !self.refused(&[uid]) => self.survey(at),
+            input => {
+                if input == Input::Failed(Failure::Connection) {
+                    self.lost(&[uid], Mark::None, at);
+                }
+                self.astray(input, at)
             }
         }
     }
@@ -224,7 +281,10 @@ impl Watch {
     }
 
     /// Suspicion is stored before the reading that may prove it. The cursor does not move.
-    pub(super) fn mark(&self, uids: &[Uid], mark: Mark) -> Option<Entry> {
+    pub(super) fn mark(&mut self, uids: &[Uid], mark: Mark) -> Option<Entry> {
+        if let (Mark::Strike, [uid]) = (mark, uids) {
+            self.trouble().suspect_mut(*uid).dangerous = Danger::Yes;
+        }
         let strikes = |uid: Uid| {
             let suspect = self.trouble.as_deref().and_then(|it| it.suspect(uid));
             suspect.map_or(0, |it| it.strikes)
@@ -248,8 +308,9 @@ impl Watch {
     pub(super) fn go_on(&mut self, mut round: Box<Round>, at: At) -> Effect {
         match mem::replace(&mut round.work, Work::Idle) {
             Work::Idle => self.advance(round, at),
-            Work::Count(step) => self.count_read(round, step),
+            Work::Count(step) => self.count_go_on(round, step, at),
             Work::Batch(batch) => self.read(round, batch),
+            Work::Probe(uid) => self.probe(round, uid),
         }
     }
 
@@ -257,6 +318,7 @@ impl Watch {
         match mem::replace(&mut round.work, Work::Idle) {
             Work::Count(step) => self.count_answered(round, step, input, at),
             Work::Batch(batch) => self.batch_answered(round, batch, input, at),
+            Work::Probe(uid) => self.probed(uid, input, at),
             Work::Idle => self.astray(input, at),
         }
     }
@@ -312,7 +374,9 @@ impl Watch {
         suspect.seen = seen;
         suspect.tried = at.now.monotonic;
         suspect.due = at.now.monotonic + wait(&policy, suspect.misses.max(1), at);
-        suspect.misses >= MISSES_MAX
+        let given_up = suspect.misses >= MISSES_MAX;
+        self.trouble().probed = Probed::No;
+        given_up
     }
 }
 

@@ -79,9 +79,10 @@ pub struct Survey {
 }
 
 /// Which of the asked fingerprints the ledger of this folder holds from before the present epoch,
-/// and how often each may still match: the rows of other epochs whose outcome is not `Known`, less
-/// the `Known` rows of the present epoch. So each ledger entry matches at most once in an epoch,
-/// also when a process died half-way. Fingerprints without a match may be left out.
+/// and how often each may still match: the rows of other epochs whose outcome is neither `Known` nor
+/// `Vanished` (which took nothing), less the `Known` rows of the present epoch. So each ledger entry
+/// matches at most once in an epoch, also when a process died half-way. Fingerprints without a match
+/// may be left out.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Known {
     pub matches: Vec<(Fingerprint, u32)>,
@@ -249,8 +250,9 @@ pub enum Part {
 }
 
 /// What one transaction stores for a watch. Its outcomes are rows of `cursor.epoch`; `Suspect` is
-/// replaced by whatever comes later for its UID, anything else is final. With a new epoch the
-/// suspects of the one before are forgotten.
+/// replaced by whatever comes later for its UID, anything else is final. After an entry those
+/// suspects are kept that are gaps of its cursor, and those above it that have tries or are named
+/// in it; others, and those of another epoch, are forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub outcomes: Vec<(ItemKey, Outcome)>,

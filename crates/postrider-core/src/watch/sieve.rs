@@ -77,7 +77,7 @@ impl Rules<'_> {
     /// Judges a message that the ledger does not know.
     pub(super) fn sift(&self, sieve: Option<&Sieve>, uid: Uid, facts: Facts) -> Sifted {
         match sieve {
-            None => Sifted::Send(Age::Recent),
+            None | Some(Sieve::Over(_) | Sieve::Anew) => Sifted::Send(Age::Recent),
             Some(Sieve::Start { since }) => {
                 if facts.internal_date.is_some_and(|date| date < *since) {
                     Sifted::Skip(Reason::BeforeStart)
@@ -104,7 +104,9 @@ impl Rules<'_> {
                 Release::Since(_) => Sifted::Send(Age::Recent),
             };
         }
-        let proven = self.last_proven.map(|at| at - self.policy.flood_age);
+        // Up to its first sight a folder needs no proof.
+        let proven = self.last_proven.max(self.first_sight);
+        let proven = proven.map(|at| at - self.policy.flood_age);
         match (date, proven) {
             (Some(date), Some(proven)) if date >= proven => Sifted::Send(Age::Recent),
             (_, _) => Sifted::Send(Age::Old),

@@ -25,6 +25,7 @@ pub(super) struct Trouble {
     pub(super) anchor_failures: u8,
     pub(super) standby_failures: u8,
     pub(super) gaps_full: GapsFull,
+    pub(super) probed: Probed,
 }
 
 /// A UID that was not simply read.
@@ -58,9 +59,10 @@ pub(super) enum Danger {
     Yes,
 }
 
-/// The UIDs above the cursor up to `upto` were in a batch that could not be read as one.
+/// These UIDs were in a batch that could not be read as one.
 #[derive(Clone, Copy, Debug)]
 struct Doubt {
+    from: Uid,
     upto: Uid,
     limit: usize,
     danger: Danger,
@@ -84,6 +86,14 @@ pub(super) enum GapsFull {
     No,
     /// The operator was told.
     Said,
+}
+
+/// Whether another message was tried since a suspect was tried last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(super) enum Probed {
+    #[default]
+    No,
+    Yes,
 }
 
 /// What is stored before a read.
@@ -173,17 +183,18 @@ impl Trouble {
     /// A read ended with the connection, or (no danger) with a NO, though not because of one
     /// message for certain: smaller reads from now on.
     pub(super) fn narrow(&mut self, uids: &[Uid], danger: Danger) {
-        let Some(highest) = uids.last() else {
+        let (Some(from), Some(upto)) = (uids.first(), uids.last()) else {
             return;
         };
-        let before = self.doubt;
-        let upto = before.map_or(*highest, |doubt| doubt.upto.max(*highest));
+        // Reading goes upwards: a batch above the doubtful ones means that those could be read.
+        let before = self.doubt.filter(|doubt| *from <= doubt.upto);
         let danger = match (before.map(|doubt| doubt.danger), danger) {
             (Some(Danger::Yes), _) | (_, Danger::Yes) => Danger::Yes,
             (Some(Danger::No) | None, Danger::No) => Danger::No,
         };
         self.doubt = Some(Doubt {
-            upto,
+            from: before.map_or(*from, |doubt| doubt.from.min(*from)),
+            upto: before.map_or(*upto, |doubt| doubt.upto.max(*upto)),
             limit: (uids.len() / PARTS).max(1),
             danger,
         });
@@ -232,6 +243,20 @@ impl Trouble {
         self.suspect(uid).is_none_or(|it| it.due <= now.monotonic)
     }
 
+    /// Another try of this suspect would prove nothing: no message was read since the last one.
+    pub(super) fn lacks_proof(&self, uid: Uid, read_at: Option<Monotonic>) -> bool {
+        self.suspect(uid).is_some_and(|it| {
+            let is_silent = matches!(it.seen, Seen::Missing | Seen::Refused);
+            is_silent && read_at.is_none_or(|read| read <= it.tried)
+        })
+    }
+
+    /// Nothing speaks against reading it without a mark.
+    pub(super) fn is_harmless(&self, uid: Uid) -> bool {
+        let in_doubt = self.doubt.is_some_and(|doubt| doubt.covers(uid));
+        self.suspect(uid).is_none() && !in_doubt && self.caution == Caution::No
+    }
+
     /// Chooses what is read next. What belongs together by its risk is read together.
     pub(super) fn pick(
         &mut self,
@@ -274,7 +299,7 @@ impl Trouble {
     /// With how many others a UID may be read, and what is stored before.
     fn risk(&self, uid: Uid, most: usize) -> (usize, Mark) {
         let suspect = self.suspect(uid);
-        let doubt = self.doubt.filter(|doubt| uid <= doubt.upto);
+        let doubt = self.doubt.filter(|doubt| doubt.covers(uid));
         let alone = matches!(self.caution, Caution::Alone(_));
         let limit = match (suspect, doubt) {
             _ if alone => 1,
@@ -291,6 +316,12 @@ impl Trouble {
             (_, _, Caution::No | Caution::Alone(_)) => Mark::None,
         };
         (limit, mark)
+    }
+}
+
+impl Doubt {
+    fn covers(&self, uid: Uid) -> bool {
+        (self.from..=self.upto).contains(&uid)
     }
 }
 

@@ -123,6 +123,8 @@ impl Watch {
 /// The sieve as it is after a folder was found up to date.
 fn worn(sieve: Option<&Sieve>, now: Wall) -> Option<Sieve> {
     match *sieve? {
+        Sieve::Over(why) => Some(Sieve::Over(why)),
+        Sieve::Anew => Some(Sieve::Anew),
         Sieve::Start { since } => (now < since).then_some(Sieve::Start { since }),
         Sieve::Break(broken) => {
             // A break in the far future was stored under a clock that has been set back since.

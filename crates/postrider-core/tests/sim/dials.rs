@@ -1,0 +1,66 @@
+//! How bad the world of a seed is: each kind of fault is off in half of the seeds, so that
+//! each is seen with and without the others.
+
+use crate::rng::Rng;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Dials {
+    pub(crate) crash: f64,
+    pub(crate) cut: f64,
+    pub(crate) expire: f64,
+    pub(crate) throttle: f64,
+    pub(crate) refuse: f64,
+    pub(crate) login: f64,
+    pub(crate) store: f64,
+    pub(crate) disk: f64,
+    pub(crate) spoil: f64,
+    pub(crate) order: f64,
+    pub(crate) arrive: f64,
+    pub(crate) expunge: f64,
+    pub(crate) odd: f64,
+    /// UIDVALIDITY changes, UIDs go back, accounts change, state is lost.
+    pub(crate) breaks: f64,
+    /// Wall-clock jumps of days; only where nothing breaks, because INTERNALDATE is held against
+    /// that clock then.
+    pub(crate) jumps: f64,
+    /// Odd messages bite already when only their headers are read.
+    pub(crate) facts_bite: bool,
+}
+
+impl Dials {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        let mut dial = |most: f64| {
+            let share = rng.unit();
+            if rng.chance(0.5) { share * most } else { 0.0 }
+        };
+        let mut dials = Self {
+            crash: dial(0.03),
+            cut: dial(0.08),
+            expire: dial(0.03),
+            throttle: dial(0.02),
+            refuse: dial(0.15),
+            login: dial(0.5),
+            store: dial(0.04),
+            disk: dial(0.02),
+            spoil: dial(0.3),
+            order: dial(0.15),
+            arrive: 0.15,
+            expunge: dial(0.08),
+            odd: dial(0.2),
+            breaks: dial(0.015),
+            jumps: 0.0,
+            facts_bite: false,
+        };
+        dials.arrive += dial(0.4);
+        if dials.breaks == 0.0 {
+            dials.jumps = dial(0.02);
+        }
+        dials.facts_bite = rng.chance(0.5);
+        dials
+    }
+
+    /// All is well.
+    pub(crate) fn calm() -> Self {
+        Self::default()
+    }
+}
