@@ -17,7 +17,8 @@ impl Watcher {
     pub(super) async fn commit(&mut self, entry: Entry) -> Result<(), Failure> {
         let now = clock::wall();
         let config = self.shared.config();
-        let endpoints = system_events::receivers(&config, Some(&self.mailbox.key), EventType::MessageReceived);
+        let endpoints =
+            system_events::receivers(&config, Some(&self.mailbox.key), EventType::MessageReceived);
         let mut commit = Commit {
             watch: self.key().clone(),
             found_by: self.found_by,
@@ -27,7 +28,12 @@ impl Watcher {
             quarantined: Vec::new(),
             entry,
         };
-        let owed = commit.entry.outcomes.iter().filter(|(_, outcome)| *outcome == Outcome::Event).count();
+        let owed = commit
+            .entry
+            .outcomes
+            .iter()
+            .filter(|(_, outcome)| *outcome == Outcome::Event)
+            .count();
         let mut slots: Vec<(EndpointKey, dispatcher::Slots)> = endpoints
             .into_iter()
             .map(|endpoint| {
@@ -45,14 +51,21 @@ impl Watcher {
                 });
             }
             match (outcome, self.batch.messages.remove(&uid)) {
-                (Outcome::Event, Some(prepared)) => commit.events.push(self.message_event(prepared, &mut slots)),
+                (Outcome::Event, Some(prepared)) => {
+                    commit.events.push(self.message_event(prepared, &mut slots))
+                }
                 (Outcome::Event, None) => {
                     // The core asked for an event of a message that was not read: an error of ours,
                     // told as such; nothing is stored and the message is read again.
                     tracing::error!(mailbox = %self.mailbox.key, folder = %self.folder, %uid, "no body at hand for an event; it is read again");
                     return Err(Failure::Store);
                 }
-                (Outcome::Quarantined(_), Some(Prepared { spool: Some(spool), .. })) => {
+                (
+                    Outcome::Quarantined(_),
+                    Some(Prepared {
+                        spool: Some(spool), ..
+                    }),
+                ) => {
                     commit.quarantined.push((*key, spool));
                 }
                 (
@@ -65,7 +78,13 @@ impl Watcher {
                 ) => {}
             }
         }
-        commit.events.extend(commit.entry.notices.iter().filter_map(|notice| self.notice_event(&config, notice, now)));
+        commit.events.extend(
+            commit
+                .entry
+                .notices
+                .iter()
+                .filter_map(|notice| self.notice_event(&config, notice, now)),
+        );
         let result = self.store_commit(commit, slots).await;
         self.batch.clear();
         result
@@ -93,22 +112,34 @@ impl Watcher {
         let started = clock::monotonic();
         let stored = tokio::spawn(async move {
             let mut receipt = shared.store.commit(commit).await?;
-            shared.dispatcher.send_claimed(std::mem::take(&mut receipt.claimed), slots);
+            shared
+                .dispatcher
+                .send_claimed(std::mem::take(&mut receipt.claimed), slots);
             for endpoint in &nudged {
                 shared.dispatcher.nudge(endpoint);
             }
             Ok(receipt)
         })
         .await
-        .unwrap_or_else(|ended| Err(postrider_store::StoreError::Other(format!("the commit ended early: {ended}"))));
+        .unwrap_or_else(|ended| {
+            Err(postrider_store::StoreError::Other(format!(
+                "the commit ended early: {ended}"
+            )))
+        });
         match stored {
             Ok(receipt) => {
-                self.shared.telemetry.process.committed(clock::monotonic() - started);
+                self.shared
+                    .telemetry
+                    .process
+                    .committed(clock::monotonic() - started);
                 for kind in kinds {
                     self.shared.telemetry.process.event_created(kind);
                 }
                 if receipt.generations > 0 {
-                    self.shared.telemetry.mail.next_generation(self.key(), receipt.generations);
+                    self.shared
+                        .telemetry
+                        .mail
+                        .next_generation(self.key(), receipt.generations);
                 }
                 self.committed(&entry);
                 Ok(())
@@ -117,10 +148,17 @@ impl Watcher {
         }
     }
 
-    fn message_event(&self, prepared: Prepared, slots: &mut [(EndpointKey, dispatcher::Slots)]) -> NewEvent {
+    fn message_event(
+        &self,
+        prepared: Prepared,
+        slots: &mut [(EndpointKey, dispatcher::Slots)],
+    ) -> NewEvent {
         let identity = prepared.identity;
         NewEvent {
-            subject: format!("{}/{}/{}", identity.folder, identity.uid_validity, identity.uid),
+            subject: format!(
+                "{}/{}/{}",
+                identity.folder, identity.uid_validity, identity.uid
+            ),
             time: identity.internal_date.unwrap_or_else(clock::wall),
             identity: EventIdentity::Message(Box::new(identity)),
             event_type: EventType::MessageReceived,
@@ -130,7 +168,10 @@ impl Watcher {
             spool: prepared.spool,
             deliveries: slots
                 .iter_mut()
-                .map(|(endpoint, slots)| NewDelivery { endpoint: endpoint.clone(), leased: slots.take() })
+                .map(|(endpoint, slots)| NewDelivery {
+                    endpoint: endpoint.clone(),
+                    leased: slots.take(),
+                })
                 .collect(),
         }
     }
@@ -141,8 +182,12 @@ impl Watcher {
         mail.taken(&entry.outcomes, self.found_by);
         for notice in &entry.notices {
             match notice {
-                Notice::FirstSight { highest } => mail.first_sight(self.key(), highest.map(|uid| uid.get())),
-                Notice::UidValidityChanged { from, to } => mail.uidvalidity_changed(self.key(), from.0, to.0),
+                Notice::FirstSight { highest } => {
+                    mail.first_sight(self.key(), highest.map(|uid| uid.get()))
+                }
+                Notice::UidValidityChanged { from, to } => {
+                    mail.uidvalidity_changed(self.key(), from.0, to.0)
+                }
                 Notice::UidsWentBack { last, highest } => {
                     mail.uids_went_back(self.key(), last.get(), highest.map(|uid| uid.get()));
                 }
@@ -182,7 +227,10 @@ impl Watcher {
                 EventType::MailboxHeld,
                 self.folder.to_string(),
                 hold_reason(hold.why),
-                format!("{} messages would be sent, {} of them old", hold.messages, hold.old),
+                format!(
+                    "{} messages would be sent, {} of them old",
+                    hold.messages, hold.old
+                ),
                 "postrider mailboxes release MAILBOX --send | --skip | --since DATE",
             ),
             Notice::Quarantined { uid, why } => (

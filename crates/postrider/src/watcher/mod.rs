@@ -23,7 +23,9 @@ use crate::{
     clock,
     config::Mailbox,
     gate::{MailboxGate, OpenSession},
-    shared::Shared, system_events, telemetry::mail::State,
+    shared::Shared,
+    system_events,
+    telemetry::mail::State,
     watch_line::WatchLine,
 };
 use prepare::Prepared;
@@ -84,7 +86,11 @@ impl Watcher {
         gate: Arc<MailboxGate>,
         line: Arc<WatchLine>,
     ) -> Self {
-        let spread = shared.limits.audit_every.min(Duration::from_secs(3600)).mul_f64(clock::chance().0);
+        let spread = shared
+            .limits
+            .audit_every
+            .min(Duration::from_secs(3600))
+            .mul_f64(clock::chance().0);
         Self {
             shared,
             mailbox,
@@ -102,9 +108,15 @@ impl Watcher {
 
     /// Watches until it is told to stop.
     pub async fn run(mut self, delay: Duration) {
-        let Some(stored) = self.load(delay).await else { return };
+        let Some(stored) = self.load(delay).await else {
+            return;
+        };
         let mut watch = Watch::new(self.mailbox.policy.clone());
-        let mut effect = watch.step(Input::Start(Box::new(stored)), clock::now(), clock::chance());
+        let mut effect = watch.step(
+            Input::Start(Box::new(stored)),
+            clock::now(),
+            clock::chance(),
+        );
         while effect != Effect::Finish {
             let input = self.perform(effect).await;
             effect = watch.step(input, clock::now(), clock::chance());
@@ -116,7 +128,10 @@ impl Watcher {
     }
 
     fn account(&self) -> Account {
-        Account { server: self.server_name(), username: self.mailbox.username.to_string() }
+        Account {
+            server: self.server_name(),
+            username: self.mailbox.username.to_string(),
+        }
     }
 
     fn server_name(&self) -> String {
@@ -131,7 +146,12 @@ impl Watcher {
                 return None;
             }
             wait = LOAD_RETRY;
-            match self.shared.store.load(self.key(), &self.account(), clock::wall()).await {
+            match self
+                .shared
+                .store
+                .load(self.key(), &self.account(), clock::wall())
+                .await
+            {
                 Ok(stored) => {
                     self.line.update(|status| {
                         status.synced_at = stored.last_proven;
@@ -172,11 +192,19 @@ impl Watcher {
                 let recalled = self.shared.store.recall(self.key(), &prints).await;
                 match recalled {
                     Ok(known) => Input::Recalled(known),
-                    Err(error) => Input::Failed(self.store_failed("looking up fingerprints", &error)),
+                    Err(error) => {
+                        Input::Failed(self.store_failed("looking up fingerprints", &error))
+                    }
                 }
             }
-            Effect::Read { items, part } => answer(Box::pin(self.read(items, part)).await.map(Input::Read)),
-            Effect::Commit(entry) => answer(Box::pin(self.commit(entry)).await.map(|()| Input::Committed)),
+            Effect::Read { items, part } => {
+                answer(Box::pin(self.read(items, part)).await.map(Input::Read))
+            }
+            Effect::Commit(entry) => answer(
+                Box::pin(self.commit(entry))
+                    .await
+                    .map(|()| Input::Committed),
+            ),
             Effect::Wait { until, standby_at } => self.wait(until, standby_at).await,
             Effect::Close => {
                 Box::pin(self.close()).await;
@@ -231,7 +259,12 @@ impl Watcher {
     /// An order as the watch takes it; the shell notes what it means for the next finding.
     fn ordered(&mut self, order: Order) -> Input {
         match &order {
-            Order::Reread(_) | Order::Resync | Order::Release(_) => self.found_by = FoundBy::Order,
+            // Whoever doubts wants the independent look as well.
+            Order::Resync => {
+                self.found_by = FoundBy::Order;
+                self.next_audit = clock::monotonic();
+            }
+            Order::Reread(_) | Order::Release(_) => self.found_by = FoundBy::Order,
             Order::Pause | Order::Resume | Order::Adopt | Order::Reconfigure(_) | Order::Stop => {}
         }
         Input::Woken(Wake::Order(order))
@@ -246,7 +279,9 @@ impl Watcher {
                 self.shared.fatal.cancel();
                 Failure::Store
             }
-            postrider_store::StoreError::Busy(_) | postrider_store::StoreError::Other(_) => Failure::Store,
+            postrider_store::StoreError::Busy(_) | postrider_store::StoreError::Other(_) => {
+                Failure::Store
+            }
         }
     }
 }

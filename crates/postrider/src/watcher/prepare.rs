@@ -49,7 +49,10 @@ impl BodySink for Spooling<'_> {
 enum Source {
     Whole(Bytes),
     /// Only the beginning of a message that is larger than the parse budget.
-    Prefix { bytes: Bytes, total: u64 },
+    Prefix {
+        bytes: Bytes,
+        total: u64,
+    },
 }
 
 impl Watcher {
@@ -71,7 +74,10 @@ impl Watcher {
             if let Reply::Whole(facts) | Reply::Empty(facts) = &reply {
                 self.facts.insert(uid, *facts);
             }
-            answers.push(Answer { key: ItemKey::Uid(uid), reply });
+            answers.push(Answer {
+                key: ItemKey::Uid(uid),
+                reply,
+            });
         }
         Ok(answers)
     }
@@ -83,7 +89,10 @@ impl Watcher {
             Body::Unreadable => return Ok(Reply::Unreadable),
             Body::Empty => {
                 let fingerprint = message::fingerprint(b"", fetched.internal_date);
-                return Ok(Reply::Empty(Facts { fingerprint, internal_date: fetched.internal_date }));
+                return Ok(Reply::Empty(Facts {
+                    fingerprint,
+                    internal_date: fetched.internal_date,
+                }));
             }
             Body::Memory(bytes) => (Source::Whole(bytes), None),
             Body::Spooled { writer, size } => {
@@ -104,7 +113,11 @@ impl Watcher {
     }
 
     /// Makes the spooled body durable and reads back what is to be parsed of it.
-    async fn from_spool(&self, writer: SpoolWriter, size: u64) -> Result<(Source, SpoolKey), Failure> {
+    async fn from_spool(
+        &self,
+        writer: SpoolWriter,
+        size: u64,
+    ) -> Result<(Source, SpoolKey), Failure> {
         let spool = self.shared.store.spool();
         let failed = |error: StoreError| self.store_failed("writing to the spool", &error);
         let key = writer.finish().await.map_err(failed)?;
@@ -112,9 +125,17 @@ impl Watcher {
         let mut file = spool.open_file(&key).await.map_err(failed)?;
         let wanted = size.min(budget);
         let mut bytes = Vec::with_capacity(usize::try_from(wanted).unwrap_or(0));
-        (&mut file).take(wanted).read_to_end(&mut bytes).await.map_err(|error| failed(from_io(&error)))?;
+        (&mut file)
+            .take(wanted)
+            .read_to_end(&mut bytes)
+            .await
+            .map_err(|error| failed(from_io(&error)))?;
         let bytes = Bytes::from(bytes);
-        let source = if size > budget { Source::Prefix { bytes, total: size } } else { Source::Whole(bytes) };
+        let source = if size > budget {
+            Source::Prefix { bytes, total: size }
+        } else {
+            Source::Whole(bytes)
+        };
         Ok((source, key))
     }
 
@@ -130,7 +151,12 @@ impl Watcher {
             Source::Prefix { total, .. } => *total,
         };
         let limit = usize::try_from(self.shared.limits.event_bytes).unwrap_or(usize::MAX);
-        let limits = ParseLimits { parse_bytes: self.shared.limits.parse_bytes, text_bytes: limit, header_bytes: limit, ..ParseLimits::default() };
+        let limits = ParseLimits {
+            parse_bytes: self.shared.limits.parse_bytes,
+            text_bytes: limit,
+            header_bytes: limit,
+            ..ParseLimits::default()
+        };
         // A large message takes a while: it is parsed beside the threads that serve everybody, and
         // one after the other, so that at most one is in memory twice.
         let message = if spool.is_some() {
@@ -141,7 +167,12 @@ impl Watcher {
         } else {
             parsed(&source, &limits)
         };
-        let uid_validity = self.session.as_ref().map_or(postrider_core::ids::UidValidity(0), |open| open.selected.uid_validity);
+        let uid_validity = self
+            .session
+            .as_ref()
+            .map_or(postrider_core::ids::UidValidity(0), |open| {
+                open.selected.uid_validity
+            });
         let identity = Identity {
             instance: self.shared.instance.clone(),
             mailbox: self.mailbox.key.clone(),
@@ -167,13 +198,21 @@ impl Watcher {
             fingerprint: facts.fingerprint,
         };
         let data = payload::message_data(&context, &message, limit).json;
-        Prepared { identity, message_id: message.message_id, data, spool }
+        Prepared {
+            identity,
+            message_id: message.message_id,
+            data,
+            spool,
+        }
     }
 
     fn note_parse(&self, uid: Uid, message: &Message) {
         let status = message.status.as_str();
         if status != "ok" {
-            self.shared.telemetry.mail.parsed_in_part(self.key(), uid.get(), status);
+            self.shared
+                .telemetry
+                .mail
+                .parsed_in_part(self.key(), uid.get(), status);
         }
     }
 }
@@ -208,13 +247,17 @@ fn parsed(source: &Source, limits: &ParseLimits) -> Message {
 fn to_io(error: StoreError) -> io::Error {
     match error {
         StoreError::Full(text) => io::Error::new(io::ErrorKind::StorageFull, text),
-        StoreError::Fatal(text) | StoreError::Busy(text) | StoreError::Other(text) => io::Error::other(text),
+        StoreError::Fatal(text) | StoreError::Busy(text) | StoreError::Other(text) => {
+            io::Error::other(text)
+        }
     }
 }
 
 fn from_io(error: &io::Error) -> StoreError {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(error.to_string()),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            StoreError::Full(error.to_string())
+        }
         _ => StoreError::Other(error.to_string()),
     }
 }

@@ -27,7 +27,14 @@ const READ_KIB: u32 = 8 * 1024;
 impl Watcher {
     pub(super) async fn open(&mut self) -> Result<Selected, Failure> {
         self.close().await;
-        let opened = open(&self.shared, &self.mailbox, &self.folder, &self.gate, &self.line).await?;
+        let opened = open(
+            &self.shared,
+            &self.mailbox,
+            &self.folder,
+            &self.gate,
+            &self.line,
+        )
+        .await?;
         let selected = opened.selected.clone();
         self.session = Some(*opened);
         Ok(selected)
@@ -36,7 +43,9 @@ impl Watcher {
     pub(super) async fn examine(&mut self) -> Result<Selected, Failure> {
         let folder = self.folder.clone();
         let started = clock::monotonic();
-        let Some(open) = self.session.as_mut() else { return Err(Failure::Connection) };
+        let Some(open) = self.session.as_mut() else {
+            return Err(Failure::Connection);
+        };
         let examined = open.session.examine(&folder).await;
         self.told("examine", started);
         match examined {
@@ -53,7 +62,9 @@ impl Watcher {
 
     /// Goes on with the standby; the old session is logged out beside.
     pub(super) async fn adopt(&mut self) -> Result<Selected, Failure> {
-        let Some(Standby::Ready(opened)) = self.standby.take() else { return Err(Failure::Connection) };
+        let Some(Standby::Ready(opened)) = self.standby.take() else {
+            return Err(Failure::Connection);
+        };
         let selected = opened.selected.clone();
         if let Some(old) = self.session.replace(*opened) {
             tokio::spawn(log_out(old));
@@ -63,13 +74,19 @@ impl Watcher {
 
     pub(super) async fn survey(&mut self, after: Cursor) -> Result<Survey, Failure> {
         let started = clock::monotonic();
-        let Some(open) = self.session.as_mut() else { return Err(Failure::Connection) };
+        let Some(open) = self.session.as_mut() else {
+            return Err(Failure::Connection);
+        };
         let surveyed = open.session.survey(&after).await;
         self.told("survey", started);
         surveyed.map_err(|error| self.imap_failed(&error))
     }
 
-    pub(super) async fn read(&mut self, items: Vec<ItemKey>, part: Part) -> Result<Vec<Answer>, Failure> {
+    pub(super) async fn read(
+        &mut self,
+        items: Vec<ItemKey>,
+        part: Part,
+    ) -> Result<Vec<Answer>, Failure> {
         let uids: Vec<Uid> = items
             .iter()
             .map(|key| match key {
@@ -77,18 +94,24 @@ impl Watcher {
             })
             .collect();
         self.batch.clear();
-        let kib = READ_KIB.min(u32::try_from(self.shared.limits.memory_bytes / 1024).unwrap_or(u32::MAX)).max(1);
+        let kib = READ_KIB
+            .min(u32::try_from(self.shared.limits.memory_bytes / 1024).unwrap_or(u32::MAX))
+            .max(1);
         let Ok(permit) = self.shared.memory.clone().acquire_many_owned(kib).await else {
             return Err(Failure::Store);
         };
         self.batch.permits.push(permit);
         let started = clock::monotonic();
-        let Some(open) = self.session.as_mut() else { return Err(Failure::Connection) };
+        let Some(open) = self.session.as_mut() else {
+            return Err(Failure::Connection);
+        };
         let memory = imap::read::Memory {
             message_bytes: self.shared.limits.inline_bytes,
             total_bytes: u64::from(kib) * 1024,
         };
-        let mut sink = prepare::Spooling { spool: self.shared.store.spool() };
+        let mut sink = prepare::Spooling {
+            spool: self.shared.store.spool(),
+        };
         let read = open.session.read(&uids, part, memory, &mut sink).await;
         self.told("read", started);
         let read = read.map_err(|error| self.imap_failed(&error))?;
@@ -104,14 +127,22 @@ impl Watcher {
             Some(Standby::Opening(task)) => task.await.ok().and_then(Result::ok),
             None => None,
         };
-        for open in self.session.take().into_iter().chain(standby.map(|open| *open)) {
+        for open in self
+            .session
+            .take()
+            .into_iter()
+            .chain(standby.map(|open| *open))
+        {
             log_out(open).await;
         }
     }
 
     /// Notes a finished operation: its time, the bytes, and that the server lives.
     pub(super) fn told(&mut self, command: &'static str, started: postrider_core::time::Monotonic) {
-        self.shared.telemetry.mail.command(command, clock::monotonic() - started);
+        self.shared
+            .telemetry
+            .mail
+            .command(command, clock::monotonic() - started);
         if let Some(open) = self.session.as_mut() {
             count(&self.shared, open);
         }
@@ -125,12 +156,23 @@ impl Watcher {
             self.session = None;
             if failure != Failure::TokenExpired {
                 let server = self.server_name();
-                self.shared.telemetry.mail.session_lost(self.key(), &server, cause(&failure), &error.to_string());
+                self.shared.telemetry.mail.session_lost(
+                    self.key(),
+                    &server,
+                    cause(&failure),
+                    &error.to_string(),
+                );
             }
         }
         self.gate.heard(&failure);
         let text = error.to_string();
-        note_failure(&self.shared, &self.mailbox, &self.line, &failure, split_hint(&text).0);
+        note_failure(
+            &self.shared,
+            &self.mailbox,
+            &self.line,
+            &failure,
+            split_hint(&text).0,
+        );
         failure
     }
 }
@@ -138,7 +180,10 @@ impl Watcher {
 fn count(shared: &Shared, open: &mut Open) {
     let bytes = open.session.received_bytes();
     let skipped = open.session.skipped_responses();
-    shared.telemetry.mail.received(bytes - open.counted.bytes, skipped - open.counted.skipped);
+    shared
+        .telemetry
+        .mail
+        .received(bytes - open.counted.bytes, skipped - open.counted.skipped);
     open.counted = Counted { bytes, skipped };
 }
 
@@ -160,7 +205,12 @@ pub(super) async fn open(
     };
     match Box::pin(open_permitted(shared, mailbox, folder, line)).await {
         Ok((session, selected)) => {
-            let mut opened = Box::new(Open { session, selected, counted: Counted::default(), _counts: login.opened() });
+            let mut opened = Box::new(Open {
+                session,
+                selected,
+                counted: Counted::default(),
+                _counts: login.opened(),
+            });
             count(shared, &mut opened);
             line.alive();
             Ok(opened)
@@ -169,7 +219,13 @@ pub(super) async fn open(
             login.failed(&failure);
             let server = format!("{}:{}", mailbox.server.host, mailbox.server.port);
             let (detail, told) = split_hint(&detail);
-            shared.telemetry.mail.connect_failed(&line.key, &server, cause(&failure), detail, told.unwrap_or(hint(&failure)));
+            shared.telemetry.mail.connect_failed(
+                &line.key,
+                &server,
+                cause(&failure),
+                detail,
+                told.unwrap_or(hint(&failure)),
+            );
             note_failure(shared, mailbox, line, &failure, detail);
             Err(failure)
         }
@@ -204,8 +260,15 @@ async fn open_permitted(
         () = shared.stop.cancelled() => return Err((Failure::Connection, "postrider is stopping".to_owned())),
     }
     let started = clock::monotonic();
-    let access = shared.tokens.login(&mailbox.key, &mailbox.credential).await.map_err(credential_failed)?;
-    let tls = shared.tls.get(mailbox.server.ca_file.as_deref()).map_err(|error| (Failure::Connection, error.to_string()))?;
+    let access = shared
+        .tokens
+        .login(&mailbox.key, &mailbox.credential)
+        .await
+        .map_err(credential_failed)?;
+    let tls = shared
+        .tls
+        .get(mailbox.server.ca_file.as_deref())
+        .map_err(|error| (Failure::Connection, error.to_string()))?;
     let proxy = crate::network::socket_proxy(&mailbox.server.proxy, &mailbox.server.host)
         .map_err(|error| (Failure::Connection, error.to_string()))?;
     let at = imap_server(&mailbox.server, tls, proxy);
@@ -215,15 +278,25 @@ async fn open_permitted(
         Err(error) => {
             let failure = error.failure();
             if failure == Failure::LoginRefused {
-                shared.tokens.refused(&mailbox.key, &mailbox.credential, access.generation);
+                shared
+                    .tokens
+                    .refused(&mailbox.key, &mailbox.credential, access.generation);
             }
             return Err((failure, error.to_string()));
         }
     };
-    shared.tokens.accepted(&mailbox.key, &mailbox.credential, access.generation);
-    let mut selected = session.examine(folder).await.map_err(|error| (error.failure(), error.to_string()))?;
+    shared
+        .tokens
+        .accepted(&mailbox.key, &mailbox.credential, access.generation);
+    let mut selected = session
+        .examine(folder)
+        .await
+        .map_err(|error| (error.failure(), error.to_string()))?;
     selected.session_ends = access.expires;
-    shared.telemetry.mail.connected(&line.key, clock::monotonic() - started);
+    shared
+        .telemetry
+        .mail
+        .connected(&line.key, clock::monotonic() - started);
     Ok((session, selected))
 }
 
@@ -272,7 +345,11 @@ fn note_failure(
     match failure {
         Failure::Throttled { retry_after } => {
             let server = format!("{}:{}", mailbox.server.host, mailbox.server.port);
-            shared.telemetry.mail.throttled(&line.key, &server, retry_after.unwrap_or(Duration::ZERO));
+            shared.telemetry.mail.throttled(
+                &line.key,
+                &server,
+                retry_after.unwrap_or(Duration::ZERO),
+            );
         }
         Failure::TokenExpired | Failure::Refused => return,
         Failure::Connection
@@ -321,16 +398,26 @@ pub(super) fn cause(failure: &Failure) -> &'static str {
 /// What an operator can do about a failure.
 fn hint(failure: &Failure) -> &'static str {
     match failure {
-        Failure::Connection => "check that the host and port are reachable from here and that its certificate is valid",
+        Failure::Connection => {
+            "check that the host and port are reachable from here and that its certificate is valid"
+        }
         Failure::TokenExpired => "nothing to do, a new session is opened",
         Failure::LoginRefused => {
             "check the mailbox's permission for this application (Add-MailboxPermission), that IMAP is on for it (Set-CASMailbox -ImapEnabled $true), its address, and the credential"
         }
-        Failure::CredentialUnavailable { .. } => "the token endpoint does not answer as it should; check the way to it, or wait",
-        Failure::CredentialRefused => "the token endpoint refuses this credential: check client_id, tenant and the secret's value and expiry",
+        Failure::CredentialUnavailable { .. } => {
+            "the token endpoint does not answer as it should; check the way to it, or wait"
+        }
+        Failure::CredentialRefused => {
+            "the token endpoint refuses this credential: check client_id, tenant and the secret's value and expiry"
+        }
         Failure::Throttled { .. } => "nothing to do, the server asked for slowness and gets it",
-        Failure::ConnectionLimit => "another program holds connections of this account, or limits.connections_per_mailbox is too high",
-        Failure::FolderMissing => "check the name in folders = [...]: names are as the server lists them",
+        Failure::ConnectionLimit => {
+            "another program holds connections of this account, or limits.connections_per_mailbox is too high"
+        }
+        Failure::FolderMissing => {
+            "check the name in folders = [...]: names are as the server lists them"
+        }
         Failure::Refused => "the server refused a command; it is tried again",
         Failure::StoreFull => "free disk space or raise store.budget",
         Failure::Store => "see the store's own message in the log",

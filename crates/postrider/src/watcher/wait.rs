@@ -43,21 +43,39 @@ impl Watcher {
         }
         let mut interrupt = None;
         let ended = {
-            let Some(open) = self.session.as_mut() else { return Input::Failed(Failure::Connection) };
+            let Some(open) = self.session.as_mut() else {
+                return Input::Failed(Failure::Connection);
+            };
             let ours = interruption(&self.line, &mut self.standby, standby_at, || {
-                let (shared, mailbox, folder) = (self.shared.clone(), self.mailbox.clone(), self.folder.clone());
+                let (shared, mailbox, folder) = (
+                    self.shared.clone(),
+                    self.mailbox.clone(),
+                    self.folder.clone(),
+                );
                 let (gate, line) = (self.gate.clone(), self.line.clone());
-                tokio::spawn(async move { session::open(&shared, &mailbox, &folder, &gate, &line).await })
+                tokio::spawn(async move {
+                    session::open(&shared, &mailbox, &folder, &gate, &line).await
+                })
             });
             let slot = &mut interrupt;
-            open.session.wait(clock::instant(until), async move { *slot = Some(ours.await) }).await
+            open.session
+                .wait(
+                    clock::instant(until),
+                    async move { *slot = Some(ours.await) },
+                )
+                .await
         };
-        self.waited(ended, interrupt)
+        self.waited(ended, interrupt, until)
     }
 
     /// What the end of a wait means. An order that came while the session broke is not lost: it
     /// goes back into the line.
-    fn waited(&mut self, ended: Result<WaitEnd<()>, postrider_imap::error::Error>, interrupt: Option<Interrupt>) -> Input {
+    fn waited(
+        &mut self,
+        ended: Result<WaitEnd<()>, postrider_imap::error::Error>,
+        interrupt: Option<Interrupt>,
+        until: Monotonic,
+    ) -> Input {
         if let Err(error) = &ended {
             let failure = self.imap_failed(error);
             match interrupt {
@@ -74,7 +92,13 @@ impl Watcher {
                 self.standby = Some(Standby::Ready(open));
                 ("standby", FoundBy::Cycle, Wake::StandbyReady)
             }
-            (Some(Interrupt::Standby(Err(failure))), _) => ("standby", FoundBy::Cycle, Wake::StandbyFailed(failure)),
+            (Some(Interrupt::Standby(Err(failure))), _) => {
+                ("standby", FoundBy::Cycle, Wake::StandbyFailed(failure))
+            }
+            // What a server tells only when IDLE is ended by the clock was not announced.
+            (None, Ok(WaitEnd::Changed)) if clock::monotonic() >= until => {
+                ("elapsed", FoundBy::Cycle, Wake::Changed)
+            }
             (None, Ok(WaitEnd::Changed)) => ("changed", FoundBy::Idle, Wake::Changed),
             (None, Ok(WaitEnd::Elapsed | WaitEnd::Interrupted(()))) | (None, Err(_)) => {
                 ("elapsed", FoundBy::Cycle, Wake::Elapsed)
@@ -82,14 +106,18 @@ impl Watcher {
         };
         self.found_by = found_by;
         self.shared.telemetry.mail.woken(source);
-        self.line.update(|status| status.wake = Some((source, clock::wall())));
+        self.line
+            .update(|status| status.wake = Some((source, clock::wall())));
         Input::Woken(input)
     }
 
     /// The folder is read up to date and the session waits: whatever was wrong is over.
     async fn watching(&mut self) {
         self.line.enter(State::Watching);
-        let polling = self.session.as_ref().is_some_and(|open| !open.session.idles());
+        let polling = self
+            .session
+            .as_ref()
+            .is_some_and(|open| !open.session.idles());
         let mut trouble = None;
         self.line.update(|status| {
             status.polling = polling;
@@ -97,7 +125,10 @@ impl Watcher {
         });
         let Some(trouble) = trouble else { return };
         let now = clock::wall();
-        self.shared.telemetry.mail.recovered(self.key(), now.since(trouble.since));
+        self.shared
+            .telemetry
+            .mail
+            .recovered(self.key(), now.since(trouble.since));
         if trouble.reported {
             let happening = system_events::Happening {
                 event_type: EventType::MailboxRecovered,
@@ -117,8 +148,11 @@ impl Watcher {
     async fn audit(&mut self) -> Result<Vec<Uid>, Failure> {
         self.next_audit = clock::monotonic() + self.shared.limits.audit_every;
         let started = clock::monotonic();
-        let since = clock::wall() - std::time::Duration::from_secs(u64::from(self.shared.limits.audit_days) * 86_400);
-        let Some(open) = self.session.as_mut() else { return Err(Failure::Connection) };
+        let since = clock::wall()
+            - std::time::Duration::from_secs(u64::from(self.shared.limits.audit_days) * 86_400);
+        let Some(open) = self.session.as_mut() else {
+            return Err(Failure::Connection);
+        };
         let validity = open.selected.uid_validity;
         let found = open.session.search_since(since).await;
         self.told("audit", started);
@@ -126,13 +160,24 @@ impl Watcher {
             Ok(uids) => uids,
             Err(error) => return Err(self.imap_failed(&error)),
         };
-        let missing = match self.shared.store.audit_missing(self.key(), validity, &uids).await {
+        let missing = match self
+            .shared
+            .store
+            .audit_missing(self.key(), validity, &uids)
+            .await
+        {
             Ok(missing) => missing,
             Err(error) => return Err(self.store_failed("auditing a mailbox", &error)),
         };
-        self.shared.telemetry.mail.audit_done(self.key(), uids.len(), missing.len());
+        self.shared
+            .telemetry
+            .mail
+            .audit_done(self.key(), uids.len(), missing.len());
         if !missing.is_empty() {
-            let detail = format!("{} messages on the server were missing in the ledger and are read now", missing.len());
+            let detail = format!(
+                "{} messages on the server were missing in the ledger and are read now",
+                missing.len()
+            );
             let happening = system_events::Happening {
                 event_type: EventType::MailboxAuditFound,
                 mailbox: Some(&self.mailbox.key),
@@ -161,12 +206,16 @@ async fn interruption(
             Some(Standby::Ready(open)) => return Ok(open),
             Some(opening @ Standby::Opening(_)) => *standby = Some(opening),
             None => {
-                let Some(at) = standby_at else { return std::future::pending().await };
+                let Some(at) = standby_at else {
+                    return std::future::pending().await;
+                };
                 tokio::time::sleep_until(clock::instant(at)).await;
                 *standby = Some(Standby::Opening(open()));
             }
         }
-        let Some(Standby::Opening(task)) = standby.as_mut() else { return std::future::pending().await };
+        let Some(Standby::Opening(task)) = standby.as_mut() else {
+            return std::future::pending().await;
+        };
         let result = task.await;
         *standby = None;
         result.unwrap_or(Err(Failure::Connection))

@@ -6,13 +6,7 @@ use crate::world::{Settings, World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_row_that_is_lost_shows_in_the_sums_and_is_found_by_the_audit() {
-    let mut world = World::new(Settings {
-        more: "\n[limits]\naudit_every = \"2s\"\n".to_owned(),
-        ..Settings::default()
-    })
-    .await;
-    world.start();
-    world.expect_watching(1).await;
+    let mut world = World::watching(Settings::default()).await;
     world.burst(0, 5);
     world.expect_all().await;
     world.expect_account().await;

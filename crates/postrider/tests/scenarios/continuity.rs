@@ -13,7 +13,7 @@ use crate::world::{PASSWORD, Settings, World};
 
 async fn with_some_mail() -> World {
     let world = World::watching(Settings {
-        group: "idle_cycle = \"2s\"\nexamine_every = \"2s\"\nflood_limit = 5\n".to_owned(),
+        group: "idle_cycle = \"5s\"\nexamine_every = \"5s\"\nflood_limit = 5\n".to_owned(),
         ..Settings::default()
     })
     .await;

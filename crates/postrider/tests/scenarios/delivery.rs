@@ -16,7 +16,7 @@ async fn trouble_for_a_while(behaviour: Behaviour) {
     world.receiver.set(behaviour);
     world.burst(0, 20);
     tokio::time::sleep(Duration::from_secs(5)).await;
-    world.receiver.set(Behaviour::status(204));
+    world.receiver.set(Behaviour::Accept);
     world.burst(0, 1);
     world.expect_all_within(RECOVERY).await;
     world.expect_account().await;
@@ -45,7 +45,7 @@ async fn a_bad_deploy_that_answers_404_condemns_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_closes_after_the_full_request_gets_repeats_with_the_same_id() {
-    trouble_for_a_while(Behaviour::Close).await;
+    trouble_for_a_while(Behaviour::CloseUnanswered).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,23 +72,34 @@ async fn one_event_that_is_refused_does_not_stop_the_others() {
     let world = World::watching(Settings::default()).await;
     let refused = world.deliver(0);
     world.expect_all().await;
-    world.receiver.clear();
-    let poison = refused.clone();
+    let poison = world.next_number();
+    let id = postrider_sandbox::mail::message_id(poison)
+        .trim_matches(['<', '>'])
+        .to_owned();
+    let known = id.clone();
     world.receiver.when(
-        move |request| {
-            request.json()["data"]["message"]["message_id"]
-                .as_str()
-                .is_some_and(|id| id != poison && id.ends_with('7'))
-        },
+        move |request| request.json()["data"]["message"]["message_id"] == known.as_str(),
         Behaviour::status(413),
     );
+    world.deliver_raw(0, poison, postrider_sandbox::mail::plain(poison, 500));
     world.burst(0, 20);
-    let arrives = |world: &World| world.lost().len();
     world
-        .expect("all but the refused ones arrive", |world| {
-            arrives(world) <= 3
+        .expect("all but the refused one arrive", |world| {
+            world.lost() == [id.clone()]
         })
         .await;
+    let endpoints = world.ask(&["endpoints", "list"]).unwrap();
+    assert_eq!(
+        endpoints["endpoints"][0]["state"], "closed",
+        "{endpoints:#}"
+    );
+    assert_eq!(
+        endpoints["endpoints"][0]["dead"], 0,
+        "refused once is not refused for good"
+    );
+    assert_eq!(endpoints["endpoints"][0]["pending"], 1);
     world.receiver.forget_rules();
-    world.ask(&["endpoints", "list"]).unwrap();
+    world.expect_all().await;
+    world.expect_account().await;
+    assert!(world.arrived().contains(&refused));
 }

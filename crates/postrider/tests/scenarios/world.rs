@@ -11,7 +11,7 @@ use std::{
 };
 
 use postrider_sandbox::{
-    imap::{Config, ImapServer, Scope, TlsMode},
+    imap::{Config, ImapServer, TlsMode},
     mail,
     mailboxes::{Access, Mailboxes},
     proxy::FaultProxy,
@@ -21,20 +21,20 @@ use postrider_sandbox::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-pub const PASSWORD: &str = "correct horse";
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub(crate) const PASSWORD: &str = "correct horse";
 
 /// Long enough for a busy machine, short enough that a test that fails does so soon.
-pub const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
-pub struct World {
-    pub dir: TempDir,
-    pub mailboxes: Mailboxes,
-    pub server: ImapServer,
-    pub proxy: FaultProxy,
-    pub receiver: Receiver,
-    pub users: Vec<String>,
-    pub settings: Settings,
+pub(crate) struct World {
+    pub(crate) dir: TempDir,
+    pub(crate) mailboxes: Mailboxes,
+    pub(crate) server: ImapServer,
+    pub(crate) proxy: FaultProxy,
+    pub(crate) receiver: Receiver,
+    pub(crate) users: Vec<String>,
+    pub(crate) settings: Settings,
     daemon: Option<Child>,
     sent: std::sync::Mutex<BTreeSet<String>>,
     number: AtomicU64,
@@ -42,23 +42,23 @@ pub struct World {
 
 /// What a scenario wants different.
 #[derive(Clone)]
-pub struct Settings {
-    pub mailboxes: usize,
+pub(crate) struct Settings {
+    pub(crate) mailboxes: usize,
     /// Lines for `[groups.all]`.
-    pub group: String,
+    pub(crate) group: String,
     /// More TOML.
-    pub more: String,
+    pub(crate) more: String,
     /// The `[credentials.lab]` section.
-    pub credential: String,
+    pub(crate) credential: String,
     /// Where store and spool lie; the world's own folder where there is none.
-    pub store: Option<PathBuf>,
+    pub(crate) store: Option<PathBuf>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             mailboxes: 1,
-            group: "idle_cycle = \"2s\"\n".to_owned(),
+            group: "idle_cycle = \"5s\"\n".to_owned(),
             more: String::new(),
             credential: "type = \"password\"\npassword = { env = \"LAB_PASSWORD\" }\n".to_owned(),
             store: None,
@@ -67,7 +67,7 @@ impl Default for Settings {
 }
 
 impl World {
-    pub async fn new(settings: Settings) -> Self {
+    pub(crate) async fn new(settings: Settings) -> Self {
         let mailboxes = Mailboxes::new();
         let users: Vec<String> = (0..settings.mailboxes)
             .map(|n| format!("box{n}@example.org"))
@@ -98,18 +98,18 @@ impl World {
     }
 
     /// A world with a daemon that watches all its mailboxes.
-    pub async fn watching(settings: Settings) -> Self {
+    pub(crate) async fn watching(settings: Settings) -> Self {
         let mut world = Self::new(settings).await;
         world.start();
         world.expect_watching(world.settings.mailboxes).await;
         world
     }
 
-    pub fn config_path(&self) -> PathBuf {
+    pub(crate) fn config_path(&self) -> PathBuf {
         self.dir.path().join("postrider.toml")
     }
 
-    pub fn write_config(&self) {
+    pub(crate) fn write_config(&self) {
         let dir = self.dir.path();
         let store = self
             .settings
@@ -149,7 +149,7 @@ impl World {
         command
     }
 
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.write_config();
         assert!(self.daemon.is_none(), "the daemon runs already");
         let log = fs::OpenOptions::new()
@@ -169,13 +169,13 @@ impl World {
     }
 
     /// SIGKILL, at whatever instruction it is.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let mut daemon = self.daemon.take().expect("the daemon runs");
         daemon.kill().unwrap();
         daemon.wait().unwrap();
     }
 
-    pub fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let pid = self.daemon.as_ref().expect("the daemon runs").id();
         assert!(
             Command::new("kill")
@@ -187,7 +187,7 @@ impl World {
     }
 
     /// SIGTERM; the exit code.
-    pub async fn stop(&mut self) -> Option<i32> {
+    pub(crate) async fn stop(&mut self) -> Option<i32> {
         self.signal("-TERM");
         let mut daemon = self.daemon.take().expect("the daemon runs");
         let deadline = Instant::now() + SOON;
@@ -201,14 +201,20 @@ impl World {
         panic!("the daemon did not stop on SIGTERM\n{}", self.log());
     }
 
-    pub fn is_running(&mut self) -> bool {
-        self.daemon
-            .as_mut()
-            .is_some_and(|daemon| daemon.try_wait().unwrap().is_none())
+    /// Fails at once where the daemon has ended by itself.
+    fn assert_running(&self) {
+        let ended = self.daemon.as_ref().is_some_and(|daemon| {
+            let stat =
+                fs::read_to_string(format!("/proc/{}/stat", daemon.id())).unwrap_or_default();
+            stat.rsplit(')')
+                .next()
+                .is_none_or(|rest| rest.trim_start().starts_with('Z'))
+        });
+        assert!(!ended, "the daemon ended by itself\n{}", self.log());
     }
 
     /// A command of the operator; its JSON.
-    pub fn ask(&self, arguments: &[&str]) -> Result<Value, String> {
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Result<Value, String> {
         let output = self
             .command()
             .args(arguments)
@@ -226,15 +232,15 @@ impl World {
         serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))
     }
 
-    pub fn mailbox(&self, key: &str) -> Value {
+    pub(crate) fn mailbox(&self, key: &str) -> Value {
         self.ask(&["mailboxes", "show", key]).unwrap_or(Value::Null)
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
-    pub async fn metrics(&self) -> String {
+    pub(crate) async fn metrics(&self) -> String {
         // The port is the system's choice; the log names it.
         let log = self.log();
         let start = log
@@ -255,7 +261,7 @@ impl World {
             .unwrap()
     }
 
-    pub async fn metric(&self, line: &str) -> f64 {
+    pub(crate) async fn metric(&self, line: &str) -> f64 {
         let text = self.metrics().await;
         text.lines()
             .find_map(|known| known.strip_prefix(line)?.trim().parse().ok())
@@ -265,16 +271,16 @@ impl World {
     // ------------------------------------------------------------ mail
 
     /// Delivers a plain message to a mailbox.
-    pub fn deliver(&self, mailbox: usize) -> String {
+    pub(crate) fn deliver(&self, mailbox: usize) -> String {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         self.deliver_raw(mailbox, number, mail::plain(number, 800))
     }
 
-    pub fn deliver_raw(&self, mailbox: usize, number: u64, raw: Vec<u8>) -> String {
+    pub(crate) fn deliver_raw(&self, mailbox: usize, number: u64, raw: Vec<u8>) -> String {
         self.deliver_at(mailbox, number, raw, time::OffsetDateTime::now_utc())
     }
 
-    pub fn deliver_at(
+    pub(crate) fn deliver_at(
         &self,
         mailbox: usize,
         number: u64,
@@ -289,18 +295,18 @@ impl World {
         id
     }
 
-    pub fn next_number(&self) -> u64 {
+    pub(crate) fn next_number(&self) -> u64 {
         self.number.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub fn burst(&self, mailbox: usize, count: usize) {
+    pub(crate) fn burst(&self, mailbox: usize, count: usize) {
         for _ in 0..count {
             self.deliver(mailbox);
         }
     }
 
     /// Message-IDs of the accepted events.
-    pub fn arrived(&self) -> BTreeSet<String> {
+    pub(crate) fn arrived(&self) -> BTreeSet<String> {
         let messages = self.receiver.received().into_iter().map(|one| one.json());
         messages
             .filter_map(|json| {
@@ -311,7 +317,7 @@ impl World {
             .collect()
     }
 
-    pub fn lost(&self) -> Vec<String> {
+    pub(crate) fn lost(&self) -> Vec<String> {
         self.sent
             .lock()
             .unwrap()
@@ -323,11 +329,11 @@ impl World {
     // ------------------------------------------------------------ expectations
 
     /// Waits until every message that was delivered has arrived at the receiver.
-    pub async fn expect_all(&self) {
+    pub(crate) async fn expect_all(&self) {
         self.expect_all_within(SOON).await;
     }
 
-    pub async fn expect_all_within(&self, limit: Duration) {
+    pub(crate) async fn expect_all_within(&self, limit: Duration) {
         let deadline = Instant::now() + limit;
         while !self.lost().is_empty() {
             let lost = self.lost();
@@ -347,7 +353,7 @@ impl World {
         }
     }
 
-    pub async fn expect_watching(&self, count: usize) {
+    pub(crate) async fn expect_watching(&self, count: usize) {
         self.expect(&format!("{count} mailboxes watched"), |world| {
             world.ask(&["mailboxes", "list"]).is_ok_and(|json| {
                 let all = json["mailboxes"].as_array().cloned().unwrap_or_default();
@@ -360,16 +366,17 @@ impl World {
         .await;
     }
 
-    pub async fn expect_state(&self, key: &str, state: &str) {
+    pub(crate) async fn expect_state(&self, key: &str, state: &str) {
         self.expect(&format!("{key} {state}"), |world| {
             world.mailbox(key)["state"] == state
         })
         .await;
     }
 
-    pub async fn expect(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+    pub(crate) async fn expect(&self, what: &str, condition: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + SOON;
         while !condition(self) {
+            self.assert_running();
             assert!(
                 Instant::now() < deadline,
                 "not so within {SOON:?}: {what}; mailboxes: {:#}\n{}",
@@ -383,7 +390,7 @@ impl World {
 
     /// The account adds up: nothing lost, nothing unaccounted for, no id twice with other content,
     /// nothing changed in a mailbox.
-    pub async fn expect_account(&self) {
+    pub(crate) async fn expect_account(&self) {
         self.expect("all deliveries settled", |world| {
             world.ask(&["endpoints", "list"]).is_ok_and(|json| {
                 json["endpoints"]
@@ -413,10 +420,6 @@ impl World {
         let messages = self.arrived().len();
         let ids = self.receiver.distinct_ids();
         assert_eq!(ids, messages, "as many ids as messages");
-    }
-
-    pub fn sessions(&self) -> usize {
-        self.server.counters(Scope::Server).sessions
     }
 }
 
