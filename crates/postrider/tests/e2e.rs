@@ -11,4 +11,13 @@ mod support;
 mod e2e {
     mod dovecot_itself;
     mod raw_client;
+
+    mod figures;
+    mod world;
+
+    mod continuity;
+    mod crash;
+    mod logins;
+    mod server;
+    mod thousand;
 }

@@ -256,6 +256,15 @@ impl Dovecot {
             .expect("a number of messages")
     }
 
+    /// The flags of each message of a folder, as the server would tell them.
+    pub(crate) async fn flags(&self, user: &str, folder: &str) -> Vec<String> {
+        let arguments = [
+            "-f", "tab", "fetch", "-u", user, "flags", "mailbox", folder, "all",
+        ];
+        let text = self.doveadm(&arguments).await;
+        text.lines().skip(1).map(str::to_owned).collect()
+    }
+
     /// Waits until so many idling sessions are asleep (with [`Hibernate::Soon`]).
     pub(crate) async fn wait_for_hibernated(&self, sessions: usize) {
         let end = Instant::now() + LIMIT;

@@ -2,4 +2,5 @@
 
 pub(crate) mod dovecot;
 pub(crate) mod dovecot_config;
+pub(crate) mod issuer;
 pub(crate) mod lmtp;
