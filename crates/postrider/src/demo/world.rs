@@ -120,7 +120,7 @@ impl World {
     }
 
     /// Messages that the receiver has not accepted.
-    pub(super) fn lost(&self) -> usize {
+    pub(super) fn missing(&self) -> usize {
         let arrived: BTreeSet<String> = self.arrivals().into_keys().collect();
         self.sent.keys().filter(|id| !arrived.contains(*id)).count()
     }
