@@ -169,7 +169,7 @@ pub async fn run(config_path: PathBuf, config: Config) -> Result<Ended, StartErr
     let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
     let mut hangup = signal(SignalKind::hangup()).context("signals")?;
     let daemon = Daemon::start(config, config_path, telemetry).await?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), mailboxes = daemon.directory.len(), http = ?daemon.http, "postrider runs");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), mailboxes = daemon.shared.config().mailboxes.len(), http = ?daemon.http, "postrider runs");
     heartbeat::notify(&[sd_notify::NotifyState::Ready]);
     let dispatcher_failed = daemon.shared.dispatcher.fatal();
     let ended = loop {

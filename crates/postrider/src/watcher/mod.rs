@@ -118,7 +118,9 @@ impl Watcher {
             clock::chance(),
         );
         while effect != Effect::Finish {
+            tracing::trace!(mailbox = %self.mailbox.key, folder = %self.folder, ?effect, "perform");
             let input = self.perform(effect).await;
+            tracing::trace!(mailbox = %self.mailbox.key, folder = %self.folder, ?input, "answered");
             effect = watch.step(input, clock::now(), clock::chance());
         }
     }

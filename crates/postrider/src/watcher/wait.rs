@@ -119,12 +119,14 @@ impl Watcher {
             .as_ref()
             .is_some_and(|open| !open.session.idles());
         let mut trouble = None;
+        let now = clock::wall();
         self.line.update(|status| {
+            // Only an empty survey leads here.
+            status.synced_at = Some(now);
             status.polling = polling;
             trouble = status.trouble.take();
         });
         let Some(trouble) = trouble else { return };
-        let now = clock::wall();
         self.shared
             .telemetry
             .mail

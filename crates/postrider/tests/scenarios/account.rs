@@ -26,6 +26,13 @@ async fn a_ledger_row_that_is_lost_shows_in_the_sums_and_is_found_by_the_audit()
         String::from_utf8_lossy(&output.stderr)
     );
     world.start();
+    world.expect_watching(1).await;
+    assert_eq!(
+        world.metric("postrider_unaccounted_messages").await,
+        1.0,
+        "the sums tell that a row is gone"
+    );
+    world.ask(&["mailboxes", "resync", "box0"]).unwrap();
     world
         .expect("the audit finds it", |world| {
             world.log().contains("missing in the ledger")
