@@ -94,6 +94,15 @@ async fn find(
         .transpose()
 }
 
+/// The order of the join and the index are prescribed: without statistics SQLite would rather walk
+/// through the whole ledger of the watch.
+const RECALL: &str = "SELECT l.fingerprint, \
+    sum(l.epoch IS NOT ?1 AND l.outcome <> 2) - sum(l.epoch IS ?1 AND l.outcome = 2) \
+    FROM (SELECT DISTINCT unhex(value) AS print FROM json_each(?2)) AS asked \
+    CROSS JOIN ledger l INDEXED BY ledger_fingerprint \
+    ON l.watch = ?3 AND substr(l.fingerprint, 1, 8) = substr(asked.print, 1, 8) \
+    AND l.fingerprint = asked.print AND l.fingerprint IS NOT NULL GROUP BY l.fingerprint";
+
 /// How often each fingerprint was taken in other epochs than the present one, less its matches in
 /// the present one. The present epoch is the stored one while the stored cursor holds mail against
 /// a break of continuity; before that is stored it has not begun, and all rows are of others.
@@ -111,17 +120,15 @@ pub(crate) async fn recall(
         .map(|cursor| cursor.epoch.0);
     let mut known = Known::default();
     for chunk in prints.chunks(LOOKUP_MAX) {
-        let rows: Vec<(Vec<u8>, i64)> = sqlx::query_as(
-            "SELECT l.fingerprint, sum(l.epoch IS NOT ?1 AND l.outcome <> 2) - sum(l.epoch IS ?1 AND l.outcome = 2) \
-             FROM (SELECT DISTINCT unhex(value) AS print FROM json_each(?2)) AS asked \
-             JOIN ledger l ON l.watch = ?3 AND l.fingerprint = asked.print GROUP BY l.fingerprint",
-        )
-        .bind(present)
-        .bind(codec::hex_list(chunk.iter().map(|print| print.0.as_slice())))
-        .bind(watch)
-        .fetch_all(reader.conn())
-        .await
-        .map_err(doing("looking up fingerprints"))?;
+        let rows: Vec<(Vec<u8>, i64)> = sqlx::query_as(RECALL)
+            .bind(present)
+            .bind(codec::hex_list(
+                chunk.iter().map(|print| print.0.as_slice()),
+            ))
+            .bind(watch)
+            .fetch_all(reader.conn())
+            .await
+            .map_err(doing("looking up fingerprints"))?;
         known
             .matches
             .extend(rows.into_iter().filter_map(|(print, left_over)| {
@@ -250,7 +257,7 @@ async fn look_at_ledger(
         .collect();
     let rows: Vec<(i64, i64, Option<Vec<u8>>)> = sqlx::query_as(
         "SELECT l.uid, l.outcome, l.fingerprint FROM json_each(?1) AS asked \
-         JOIN ledger l ON l.watch = ?2 AND l.epoch = ?3 AND l.uid = asked.value",
+         CROSS JOIN ledger l ON l.watch = ?2 AND l.epoch = ?3 AND l.uid = asked.value",
     )
     .bind(codec::id_list(&uids))
     .bind(watch.id)
@@ -270,4 +277,31 @@ async fn look_at_ledger(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, Connection as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn fingerprints_are_found_by_their_index() {
+        let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        let schema = include_str!("../../../migrations/sqlite/0001_first.sql");
+        sqlx::raw_sql(schema).execute(&mut conn).await.unwrap();
+        let sql = format!("EXPLAIN QUERY PLAN {RECALL}");
+        let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(1)
+            .bind("[]")
+            .bind(1)
+            .fetch_all(&mut conn)
+            .await
+            .unwrap();
+        let by_index = "SEARCH l USING INDEX ledger_fingerprint (watch=? AND <expr>=?)";
+        assert!(
+            plan.iter().any(|(_, _, _, step)| step == by_index),
+            "{plan:#?}"
+        );
+    }
 }

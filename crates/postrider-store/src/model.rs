@@ -81,6 +81,7 @@ pub enum FoundBy {
     Start,
     /// Read again by order of an operator.
     Order,
+    /// Taken before, and missing in the ledger since: such a commit holds nothing else.
     Audit,
 }
 

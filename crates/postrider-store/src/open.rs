@@ -38,7 +38,7 @@ const STATEMENTS: usize = 128;
 /// less where the reserve is small. On a full disk the reserve has to take what the log holds.
 fn checkpoint_pages(reserve_bytes: u64) -> u64 {
     const PAGE_BYTES: u64 = 4096;
-    (reserve_bytes / 4 / PAGE_BYTES).clamp(64, 1000)
+    (reserve_bytes / 2 / PAGE_BYTES).clamp(64, 1000)
 }
 
 /// All that an open store consists of.
@@ -140,7 +140,7 @@ async fn prepare(
             "wal_autocheckpoint",
             checkpoint_pages(reserve_bytes).to_string(),
         )
-        .pragma("cache_size", "-8192");
+        .pragma("cache_size", "-16384");
     let mut conn = options.connect().await.map_err(to_open_error)?;
     let prepared = async {
         migrate::run(&mut conn, path).await?;

@@ -319,7 +319,10 @@ impl<'a> Plan<'a> {
         let place = (change.state.id, change.cursor.epoch, uid);
         let shape = match self.seen.ledger.get(&place) {
             None => {
-                change.uids += 1;
+                // What the audit found missing was counted when it was taken; its row was lost.
+                if commit.found_by != crate::model::FoundBy::Audit {
+                    change.uids += 1;
+                }
                 &shapes::LEDGER_NEW
             }
             Some(seen) if replaces(seen, code, fingerprint) => &shapes::LEDGER_SET,

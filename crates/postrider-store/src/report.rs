@@ -100,7 +100,10 @@ fn listing(filter: &EventFilter) -> Result<QueryBuilder<Sqlite>, StoreError> {
     }
     if let Some(message_id) = &filter.message_id {
         query
-            .push(" AND e.message_id = ")
+            .push(" AND substr(e.message_id, 1, 16) = substr(")
+            .push_bind(message_id.clone());
+        query
+            .push(", 1, 16) AND e.message_id = ")
             .push_bind(message_id.clone());
     }
     if let Some(since) = filter.since {
@@ -237,7 +240,7 @@ async fn deliveries(
     );
     let rows: Vec<Columns> = sqlx::query_as(
         "SELECT d.event, d.id, p.name, d.sequence, d.state, d.attempts, d.due, d.settled_at, d.dead_reason, \
-         d.last_status, d.last_note FROM json_each(?) AS asked JOIN delivery d ON d.event = asked.value \
+         d.last_status, d.last_note FROM json_each(?) AS asked CROSS JOIN delivery d ON d.event = asked.value \
          JOIN endpoint p ON p.id = d.endpoint ORDER BY d.id",
     )
     .bind(codec::id_list(events))

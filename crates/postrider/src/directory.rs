@@ -23,16 +23,30 @@ pub struct Directory(RwLock<BTreeMap<MailboxKey, Worker>>);
 
 impl Directory {
     pub fn get(&self, key: &MailboxKey) -> Option<Worker> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .cloned()
     }
 
     pub fn all(&self) -> Vec<Worker> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
     }
 
     /// Looks at each worker without cloning them all.
     pub fn each(&self, mut look: impl FnMut(&Worker)) {
-        for worker in self.0.read().unwrap_or_else(PoisonError::into_inner).values() {
+        for worker in self
+            .0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+        {
             look(worker);
         }
     }
@@ -46,10 +60,16 @@ impl Directory {
     }
 
     pub(crate) fn put(&self, worker: Worker) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(worker.mailbox.key.clone(), worker);
+        self.0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(worker.mailbox.key.clone(), worker);
     }
 
     pub(crate) fn remove(&self, key: &MailboxKey) -> Option<Worker> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(key)
+        self.0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key)
     }
 }

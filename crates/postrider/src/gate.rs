@@ -34,7 +34,10 @@ impl MailboxGate {
     /// The right to log in now, or when to ask again.
     pub fn admit(self: &Arc<Self>) -> Result<Login, Monotonic> {
         match self.with(|gate| gate.may_open(clock::monotonic())) {
-            Admission::Permit(permit) => Ok(Login { gate: self.clone(), permit: Some(permit) }),
+            Admission::Permit(permit) => Ok(Login {
+                gate: self.clone(),
+                permit: Some(permit),
+            }),
             Admission::Until(until) => Err(until),
         }
     }
@@ -52,8 +55,12 @@ impl MailboxGate {
     fn tell(&self, permit: Option<Permit>, failure: &Failure) {
         let (now, chance) = (clock::monotonic(), clock::chance());
         self.with(|gate| match (failure, permit) {
-            (Failure::LoginRefused | Failure::CredentialRefused, Some(permit)) => gate.refused(permit, now, chance),
-            (Failure::Throttled { retry_after }, permit) => gate.throttled(permit, *retry_after, now, chance),
+            (Failure::LoginRefused | Failure::CredentialRefused, Some(permit)) => {
+                gate.refused(permit, now, chance)
+            }
+            (Failure::Throttled { retry_after }, permit) => {
+                gate.throttled(permit, *retry_after, now, chance)
+            }
             (Failure::ConnectionLimit, permit) => gate.limited(permit, now, chance),
             (
                 Failure::LoginRefused
@@ -78,7 +85,8 @@ impl MailboxGate {
 impl Login {
     pub fn opened(mut self) -> OpenSession {
         if let Some(permit) = self.permit.take() {
-            self.gate.with(|gate| gate.opened(permit, clock::monotonic()));
+            self.gate
+                .with(|gate| gate.opened(permit, clock::monotonic()));
         }
         OpenSession(self.gate.clone())
     }

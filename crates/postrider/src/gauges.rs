@@ -31,7 +31,10 @@ pub struct Glance {
 
 impl Glance {
     pub fn count(&self, state: State) -> u64 {
-        self.by_state.iter().find(|(known, _)| *known == state).map_or(0, |(_, count)| *count)
+        self.by_state
+            .iter()
+            .find(|(known, _)| *known == state)
+            .map_or(0, |(_, count)| *count)
     }
 }
 
@@ -52,7 +55,10 @@ pub(crate) fn rank(state: State) -> u8 {
 
 pub fn glance(directory: &Directory, stalled_after: Duration) -> Glance {
     let now = clock::wall();
-    let mut seen = Glance { by_state: State::ALL.iter().map(|state| (*state, 0)).collect(), ..Glance::default() };
+    let mut seen = Glance {
+        by_state: State::ALL.iter().map(|state| (*state, 0)).collect(),
+        ..Glance::default()
+    };
     let mut never_synced = false;
     directory.each(|worker| {
         seen.mailboxes += 1;
@@ -78,14 +84,18 @@ pub fn glance(directory: &Directory, stalled_after: Duration) -> Glance {
                         _,
                     ) => {}
                 }
-                seen.held_messages += status.hold.as_ref().map_or(0, |hold| u64::from(hold.messages));
+                seen.held_messages += status
+                    .hold
+                    .as_ref()
+                    .map_or(0, |hold| u64::from(hold.messages));
                 if matches!(status.state, State::Held | State::Paused) {
                     return;
                 }
                 match status.synced_at {
                     Some(at) => {
                         stale |= now.since(at) > stalled_after;
-                        seen.oldest_sync = Some(seen.oldest_sync.map_or(at, |oldest| oldest.min(at)));
+                        seen.oldest_sync =
+                            Some(seen.oldest_sync.map_or(at, |oldest| oldest.min(at)));
                     }
                     None => {
                         never_synced = true;
@@ -107,7 +117,11 @@ pub fn glance(directory: &Directory, stalled_after: Duration) -> Glance {
 
 impl Gauges {
     pub fn new(shared: Arc<Shared>, directory: Arc<Directory>) -> Self {
-        Self { shared, directory, last: Mutex::new(None) }
+        Self {
+            shared,
+            directory,
+            last: Mutex::new(None),
+        }
     }
 
     /// Looks everything up, unless that was done a moment ago.
@@ -125,17 +139,25 @@ impl Gauges {
     fn watches(&self) {
         let glance = glance(&self.directory, self.shared.limits.stalled_after);
         let mail = &self.shared.telemetry.mail;
-        let set = |gauge: &prometheus::IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        mail.mailboxes_configured.set(i64::try_from(self.shared.config().mailboxes.len()).unwrap_or(i64::MAX));
+        let set = |gauge: &prometheus::IntGauge, value: u64| {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX))
+        };
+        mail.mailboxes_configured
+            .set(i64::try_from(self.shared.config().mailboxes.len()).unwrap_or(i64::MAX));
         for (state, count) in &glance.by_state {
             set(&mail.mailboxes.with_label_values(&[state.as_str()]), *count);
         }
-        for (mode, count) in [("idle", glance.idle), ("polling", glance.polling), ("busy", glance.busy)] {
+        for (mode, count) in [
+            ("idle", glance.idle),
+            ("polling", glance.polling),
+            ("busy", glance.busy),
+        ] {
             set(&mail.connections.with_label_values(&[mode]), count);
         }
         set(&mail.mailboxes_stale, glance.stale);
         set(&mail.held_messages, glance.held_messages);
-        mail.oldest_sync.set(glance.oldest_sync.map_or(0, Wall::seconds));
+        mail.oldest_sync
+            .set(glance.oldest_sync.map_or(0, Wall::seconds));
     }
 
     async fn outbox(&self) {
@@ -144,26 +166,40 @@ impl Gauges {
             Ok(rows) => {
                 for row in rows {
                     let endpoint = row.endpoint.as_str();
-                    for (state, count) in
-                        [("pending", row.pending), ("delivered", row.delivered), ("dead", row.dead), ("discarded", row.discarded)]
-                    {
+                    for (state, count) in [
+                        ("pending", row.pending),
+                        ("delivered", row.delivered),
+                        ("dead", row.dead),
+                        ("discarded", row.discarded),
+                    ] {
                         let gauge = process.outbox_events.with_label_values(&[endpoint, state]);
                         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
                     }
-                    process.outbox_oldest.with_label_values(&[endpoint]).set(row.oldest_pending.map_or(0, Wall::seconds));
+                    process
+                        .outbox_oldest
+                        .with_label_values(&[endpoint])
+                        .set(row.oldest_pending.map_or(0, Wall::seconds));
                 }
             }
             Err(error) => process.store_failed("counting the outbox", &error),
         }
         match self.shared.store.sums().await {
             Ok(sums) => {
-                self.shared.telemetry.mail.unaccounted_messages.set(sums.unaccounted_messages());
-                process.unaccounted_deliveries.set(sums.unaccounted_deliveries());
+                self.shared
+                    .telemetry
+                    .mail
+                    .unaccounted_messages
+                    .set(sums.unaccounted_messages());
+                process
+                    .unaccounted_deliveries
+                    .set(sums.unaccounted_deliveries());
             }
             Err(error) => process.store_failed("adding up the account", &error),
         }
         match self.shared.store.space().await {
-            Ok(space) => process.outbox_bytes.set(i64::try_from(space.used()).unwrap_or(i64::MAX)),
+            Ok(space) => process
+                .outbox_bytes
+                .set(i64::try_from(space.used()).unwrap_or(i64::MAX)),
             Err(error) => process.store_failed("measuring the store", &error),
         }
     }

@@ -3,7 +3,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{clock, directory::Directory, gauges, http::Health, shared::Shared, telemetry::mail::State};
+use crate::{
+    clock, directory::Directory, gauges, http::Health, shared::Shared, telemetry::mail::State,
+};
 use postrider_core::event::EventType;
 
 const BEAT: Duration = Duration::from_secs(5);
@@ -21,12 +23,24 @@ pub async fn run(shared: Arc<Shared>, directory: Arc<Directory>, health: Arc<Hea
         expected = now + BEAT;
         // Forgetting what was delivered long ago goes through the writer in small steps, so it is
         // the proof that the writer lives.
-        match shared.store.prune(clock::wall(), shared.config().store.keep_delivered).await {
+        match shared
+            .store
+            .prune(clock::wall(), shared.config().store.keep_delivered)
+            .await
+        {
             Ok(_) => {
                 health.beat(clock::monotonic());
                 let glance = gauges::glance(&directory, shared.limits.stalled_after);
-                let status = format!("{}/{} watching, {} stale", glance.count(State::Watching), glance.mailboxes, glance.stale);
-                notify(&[sd_notify::NotifyState::Watchdog, sd_notify::NotifyState::Status(&status)]);
+                let status = format!(
+                    "{}/{} watching, {} stale",
+                    glance.count(State::Watching),
+                    glance.mailboxes,
+                    glance.stale
+                );
+                notify(&[
+                    sd_notify::NotifyState::Watchdog,
+                    sd_notify::NotifyState::Status(&status),
+                ]);
             }
             Err(error) => {
                 shared.telemetry.process.store_failed("beating", &error);
@@ -43,7 +57,12 @@ pub async fn run(shared: Arc<Shared>, directory: Arc<Directory>, health: Arc<Hea
 async fn space(shared: &Arc<Shared>, low_since: &mut Option<postrider_core::time::Wall>) {
     let space = match shared.store.space().await {
         Ok(space) => space,
-        Err(error) => return shared.telemetry.process.store_failed("measuring the store", &error),
+        Err(error) => {
+            return shared
+                .telemetry
+                .process
+                .store_failed("measuring the store", &error);
+        }
     };
     let now = clock::wall();
     let (event_type, started) = match (*low_since, space.low()) {

@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::State, http::StatusCode, http::header, response::IntoResponse, routing::get};
+use axum::{
+    Router, extract::State, http::StatusCode, http::header, response::IntoResponse, routing::get,
+};
 use postrider_core::time::Monotonic;
 use tokio::net::TcpListener;
 
@@ -72,14 +74,27 @@ pub async fn serve(
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .with_state(Http { telemetry, gauges, health });
+        .with_state(Http {
+            telemetry,
+            gauges,
+            health,
+        });
     axum::serve(listener, app).await
 }
 
 async fn metrics(State(http): State<Http>) -> impl IntoResponse {
     http.gauges.refresh().await;
-    match prometheus::TextEncoder::new().encode_to_string(&http.telemetry.catalogue.registry().gather()) {
-        Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text),
+    match prometheus::TextEncoder::new()
+        .encode_to_string(&http.telemetry.catalogue.registry().gather())
+    {
+        Ok(text) => (
+            StatusCode::OK,
+            [(
+                header::CONTENT_TYPE,
+                "text/plain; version=0.0.4; charset=utf-8",
+            )],
+            text,
+        ),
         Err(error) => (
             StatusCode::INTERNAL_SERVER_ERROR,
             [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
@@ -92,7 +107,10 @@ async fn livez(State(http): State<Http>) -> (StatusCode, &'static str) {
     if http.health.lives(clock::monotonic()) {
         (StatusCode::OK, "ok\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the event loop or the store made no progress for a minute\n")
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the event loop or the store made no progress for a minute\n",
+        )
     }
 }
 

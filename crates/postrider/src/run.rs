@@ -19,7 +19,7 @@ use crate::{
     admin, clock,
     config::Config,
     directory::Directory,
-    dispatcher::Dispatcher,
+    dispatcher::{self, Dispatcher},
     gauges::Gauges,
     heartbeat,
     http::{self, Health, Ready},
@@ -27,7 +27,7 @@ use crate::{
     supervisor::{Channels, Command, DryRun, Supervisor},
     telemetry::Telemetry,
     tls::TlsConfigs,
-    tokens::Tokens,
+    tokens::{self, Tokens},
 };
 
 /// Changes of state that wait to be stored as events; they are rare, a burst is bounded.
@@ -56,39 +56,15 @@ pub enum StartError {
 
 impl Daemon {
     /// Starts everything; returns when the watches are started, not when they are connected.
-    pub async fn start(config: Config, config_path: PathBuf, telemetry: Arc<Telemetry>) -> Result<Self, StartError> {
+    pub async fn start(
+        config: Config,
+        config_path: PathBuf,
+        telemetry: Arc<Telemetry>,
+    ) -> Result<Self, StartError> {
         let config = Arc::new(config);
-        let store = Store::open(store_options(&config)).await?;
         let (credential_changes, credentials) = mpsc::channel(TRANSITIONS_MAX);
         let (endpoint_changes, endpoints) = mpsc::channel(TRANSITIONS_MAX);
-        let tokens = Tokens::new(&config, telemetry.clone(), credential_changes).context("credentials")?;
-        let dispatcher = Dispatcher::with(
-            config.instance.clone(),
-            &config.endpoints,
-            store.clone(),
-            telemetry.clone(),
-            endpoint_changes,
-            tokens.secrets().clone(),
-            RetryPolicy::default(),
-        )
-            .await
-            .context("endpoints")?;
-        let memory = config.limits.memory_bytes / 1024;
-        let shared = Arc::new(Shared {
-            instance: config.instance.clone(),
-            limits: config.limits.clone(),
-            store,
-            tokens,
-            dispatcher,
-            telemetry: telemetry.clone(),
-            tls: TlsConfigs::default(),
-            ramp: shared::ramp(&config.limits),
-            memory: Arc::new(Semaphore::new(usize::try_from(memory).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS))),
-            large: Semaphore::new(1),
-            stop: CancellationToken::new(),
-            fatal: CancellationToken::new(),
-            config: RwLock::new(config.clone()),
-        });
+        let shared = share(&config, &telemetry, credential_changes, endpoint_changes).await?;
         let directory = Arc::new(Directory::default());
         let health = Arc::new(Health::default());
         health.beat(clock::monotonic());
@@ -97,23 +73,46 @@ impl Daemon {
         let mut helpers = Vec::new();
         let http = match config.http.listen {
             Some(listen) => {
-                let listener = http::bind(listen).await.with_context(|| format!("http.listen = {listen}"))?;
+                let listener = http::bind(listen)
+                    .await
+                    .with_context(|| format!("http.listen = {listen}"))?;
                 let at = listener.local_addr().context("http.listen")?;
-                let served = http::serve(listener, telemetry.clone(), gauges.clone(), health.clone());
+                let served =
+                    http::serve(listener, telemetry.clone(), gauges.clone(), health.clone());
                 helpers.push(tokio::spawn(ended_badly("the metrics listener", served)));
                 Some(at)
             }
             None => None,
         };
-        let admin = admin::bind(&config.admin.socket).with_context(|| format!("admin.listen = {}", config.admin.socket.display()))?;
+        let admin = admin::bind(&config.admin.socket)
+            .with_context(|| format!("admin.listen = {}", config.admin.socket.display()))?;
         let state = admin::Admin::new(shared.clone(), directory.clone(), commands.clone());
-        helpers.push(tokio::spawn(ended_badly("the admin listener", admin::serve(admin, state))));
-        helpers.push(tokio::spawn(heartbeat::run(shared.clone(), directory.clone(), health.clone())));
+        helpers.push(tokio::spawn(ended_badly(
+            "the admin listener",
+            admin::serve(admin, state),
+        )));
+        helpers.push(tokio::spawn(heartbeat::run(
+            shared.clone(),
+            directory.clone(),
+            health.clone(),
+        )));
         let supervisor = Supervisor::new(shared.clone(), directory.clone(), config_path);
-        let supervisor = tokio::spawn(supervisor.run(Channels { commands: received, endpoints, credentials }));
+        let supervisor = tokio::spawn(supervisor.run(Channels {
+            commands: received,
+            endpoints,
+            credentials,
+        }));
         telemetry.process.config_loaded(config.mailboxes.len());
         health.set_ready(Ready::Yes);
-        Ok(Self { shared, directory, commands, http, health, supervisor, helpers })
+        Ok(Self {
+            shared,
+            directory,
+            commands,
+            http,
+            health,
+            supervisor,
+            helpers,
+        })
     }
 
     /// Drains: no new mail is taken, what is in flight comes to its end within the grace period,
@@ -130,9 +129,55 @@ impl Daemon {
             helper.abort();
         }
         if let Err(error) = self.shared.store.close().await {
-            self.shared.telemetry.process.store_failed("closing the store", &error);
+            self.shared
+                .telemetry
+                .process
+                .store_failed("closing the store", &error);
         }
     }
+}
+
+/// Opens the store and starts what the watches lean on.
+async fn share(
+    config: &Arc<Config>,
+    telemetry: &Arc<Telemetry>,
+    credential_changes: mpsc::Sender<tokens::Transition>,
+    endpoint_changes: mpsc::Sender<dispatcher::Transition>,
+) -> Result<Arc<Shared>, StartError> {
+    let store = Store::open(store_options(config)).await?;
+    let tokens =
+        Tokens::new(config, telemetry.clone(), credential_changes).context("credentials")?;
+    let dispatcher = Dispatcher::with(
+        config.instance.clone(),
+        &config.endpoints,
+        store.clone(),
+        telemetry.clone(),
+        endpoint_changes,
+        tokens.secrets().clone(),
+        RetryPolicy::default(),
+    )
+    .await
+    .context("endpoints")?;
+    let memory = config.limits.memory_bytes / 1024;
+    Ok(Arc::new(Shared {
+        instance: config.instance.clone(),
+        limits: config.limits.clone(),
+        store,
+        tokens,
+        dispatcher,
+        telemetry: telemetry.clone(),
+        tls: TlsConfigs::default(),
+        ramp: shared::ramp(&config.limits),
+        memory: Arc::new(Semaphore::new(
+            usize::try_from(memory)
+                .unwrap_or(Semaphore::MAX_PERMITS)
+                .min(Semaphore::MAX_PERMITS),
+        )),
+        large: Semaphore::new(1),
+        stop: CancellationToken::new(),
+        fatal: CancellationToken::new(),
+        config: RwLock::new(config.clone()),
+    }))
 }
 
 fn store_options(config: &Config) -> Options {
@@ -193,12 +238,17 @@ async fn reload(daemon: &Daemon) {
         sd_notify::NotifyState::MonotonicUsec(heartbeat::monotonic_usec()),
     ]);
     let (reply, answer) = oneshot::channel();
-    if daemon.commands.send(Command::Reload { dry_run: DryRun::No, reply }).await.is_ok()
+    if daemon
+        .commands
+        .send(Command::Reload {
+            dry_run: DryRun::No,
+            reply,
+        })
+        .await
+        .is_ok()
         && let Ok(Ok(done)) = answer.await
     {
         tracing::info!("configuration read again: {}", done.changes);
     }
     heartbeat::notify(&[sd_notify::NotifyState::Ready]);
 }
-
-

@@ -20,7 +20,8 @@ use crate::{
     clock,
     config::{self, Changes, Config, Mailbox},
     directory::{Directory, Worker},
-    dispatcher, gate::MailboxGate,
+    dispatcher,
+    gate::MailboxGate,
     shared::Shared,
     system_events::{self, Happening},
     tokens,
@@ -32,11 +33,17 @@ use crate::{
 const TICK: Duration = Duration::from_secs(5);
 
 /// A watch that panics is started again after this; the streak ends after a stable time.
-const RESTART: Backoff =
-    Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300), stable: Duration::from_secs(600) };
+const RESTART: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    max: Duration::from_secs(300),
+    stable: Duration::from_secs(600),
+};
 
 pub enum Command {
-    Reload { dry_run: DryRun, reply: oneshot::Sender<Result<Reloaded, Vec<String>>> },
+    Reload {
+        dry_run: DryRun,
+        reply: oneshot::Sender<Result<Reloaded, Vec<String>>>,
+    },
 }
 
 /// What a reload changed, or would change.
@@ -113,7 +120,9 @@ impl Supervisor {
 
     fn start(&mut self, mailbox: Arc<Mailbox>) {
         let budget = self.shared.limits.connections_per_mailbox;
-        let gate = Arc::new(MailboxGate::new(postrider_core::gate::Gate::new(gate_policy(budget))));
+        let gate = Arc::new(MailboxGate::new(postrider_core::gate::Gate::new(
+            gate_policy(budget),
+        )));
         let lines: Arc<[Arc<WatchLine>]> = mailbox
             .folders
             .iter()
@@ -127,7 +136,11 @@ impl Supervisor {
         for line in lines.iter() {
             self.spawn(&mailbox, &gate, line, Duration::ZERO, 0);
         }
-        self.directory.put(Worker { mailbox, gate, lines });
+        self.directory.put(Worker {
+            mailbox,
+            gate,
+            lines,
+        });
     }
 
     fn spawn(
@@ -138,8 +151,13 @@ impl Supervisor {
         delay: Duration,
         failures: u32,
     ) {
-        let watcher =
-            Watcher::new(self.shared.clone(), mailbox.clone(), line.key.folder.clone(), gate.clone(), line.clone());
+        let watcher = Watcher::new(
+            self.shared.clone(),
+            mailbox.clone(),
+            line.key.folder.clone(),
+            gate.clone(),
+            line.clone(),
+        );
         let task = self.watches.spawn(watcher.run(delay));
         self.running.insert(
             task.id(),
@@ -160,12 +178,18 @@ impl Supervisor {
             Ok((id, ())) => (id, None),
             Err(error) => (error.id(), Some(error.is_panic())),
         };
-        let Some(run) = self.running.remove(&id) else { return };
+        let Some(run) = self.running.remove(&id) else {
+            return;
+        };
         match panicked {
             None => self.succeed(&run.mailbox.key),
             Some(panicked) => {
                 let lasted = clock::monotonic() - run.started;
-                let failures = if lasted >= RESTART.stable { 1 } else { run.failures + 1 };
+                let failures = if lasted >= RESTART.stable {
+                    1
+                } else {
+                    run.failures + 1
+                };
                 let delay = RESTART.wait(failures, clock::chance());
                 if panicked {
                     self.shared.telemetry.mail.panicked(&run.line.key, delay);
@@ -200,10 +224,12 @@ impl Supervisor {
     /// Reads and checks the configuration whole, then changes only what differs.
     async fn reload(&mut self, dry_run: DryRun) -> Result<Reloaded, Vec<String>> {
         let path = self.config_path.clone();
-        let loaded = tokio::task::spawn_blocking(move || Config::load(&path, &config::Environment::of_process()))
-            .await
-            .map_err(|error| vec![format!("reading the configuration ended early: {error}")])?
-            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let loaded = tokio::task::spawn_blocking(move || {
+            Config::load(&path, &config::Environment::of_process())
+        })
+        .await
+        .map_err(|error| vec![format!("reading the configuration ended early: {error}")])?
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let old = self.shared.config();
         let new = Arc::new(loaded.config);
         let changes = config::diff(&old, &new);
@@ -212,11 +238,24 @@ impl Supervisor {
         if dry_run == DryRun::Yes {
             return Ok(reloaded);
         }
-        self.shared.tokens.reconfigure(&new).map_err(|error| vec![error.to_string()])?;
-        self.shared.dispatcher.reconfigure(&new).map_err(|error| vec![error.to_string()])?;
-        *self.shared.config.write().unwrap_or_else(std::sync::PoisonError::into_inner) = new.clone();
+        self.shared
+            .tokens
+            .reconfigure(&new)
+            .map_err(|error| vec![error.to_string()])?;
+        self.shared
+            .dispatcher
+            .reconfigure(&new)
+            .map_err(|error| vec![error.to_string()])?;
+        *self
+            .shared
+            .config
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = new.clone();
         self.apply(&reloaded.changes, &new);
-        self.shared.telemetry.process.config_loaded(new.mailboxes.len());
+        self.shared
+            .telemetry
+            .process
+            .config_loaded(new.mailboxes.len());
         Ok(reloaded)
     }
 
@@ -227,7 +266,9 @@ impl Supervisor {
             self.directory.remove(key);
         }
         for key in &changes.mailboxes.added {
-            let Some(mailbox) = new.mailboxes.get(key) else { continue };
+            let Some(mailbox) = new.mailboxes.get(key) else {
+                continue;
+            };
             if self.running.values().any(|run| run.mailbox.key == *key) {
                 self.successors.insert(key.clone(), mailbox.clone());
             } else {
@@ -235,15 +276,25 @@ impl Supervisor {
             }
         }
         for key in &changes.mailboxes.changed {
-            let (Some(mailbox), Some(worker)) = (new.mailboxes.get(key), self.directory.get(key)) else { continue };
+            let (Some(mailbox), Some(worker)) = (new.mailboxes.get(key), self.directory.get(key))
+            else {
+                continue;
+            };
             if only_policy_differs(&worker.mailbox, mailbox) {
                 for line in worker.lines.iter() {
                     line.order(Order::Reconfigure(mailbox.policy.clone()));
                 }
-                for run in self.running.values_mut().filter(|run| run.mailbox.key == *key) {
+                for run in self
+                    .running
+                    .values_mut()
+                    .filter(|run| run.mailbox.key == *key)
+                {
                     run.mailbox = mailbox.clone();
                 }
-                self.directory.put(Worker { mailbox: mailbox.clone(), ..worker });
+                self.directory.put(Worker {
+                    mailbox: mailbox.clone(),
+                    ..worker
+                });
             } else {
                 self.stop(key);
                 self.successors.insert(key.clone(), mailbox.clone());
@@ -271,7 +322,10 @@ impl Supervisor {
             }
         }
         for (watch, silent) in stalled {
-            let detail = format!("no sign of life for {} s; the session was closed and a new one is opened", silent.as_secs());
+            let detail = format!(
+                "no sign of life for {} s; the session was closed and a new one is opened",
+                silent.as_secs()
+            );
             system_events::emit(
                 &self.shared,
                 Happening {
@@ -289,17 +343,24 @@ impl Supervisor {
     }
 
     async fn endpoint_changed(&self, change: dispatcher::Transition) {
-        let (event_type, endpoint, started, detail): (EventType, &EndpointKey, _, &str) = match &change {
-            dispatcher::Transition::Opened { endpoint, at, detail } => {
-                (EventType::EndpointPaused, endpoint, *at, detail)
-            }
-            dispatcher::Transition::Closed { endpoint, at, detail } => {
-                (EventType::EndpointRecovered, endpoint, *at, detail)
-            }
-            dispatcher::Transition::Dead { endpoint, at, detail } => {
-                (EventType::EndpointDeadLetter, endpoint, *at, detail)
-            }
-        };
+        let (event_type, endpoint, started, detail): (EventType, &EndpointKey, _, &str) =
+            match &change {
+                dispatcher::Transition::Opened {
+                    endpoint,
+                    at,
+                    detail,
+                } => (EventType::EndpointPaused, endpoint, *at, detail),
+                dispatcher::Transition::Closed {
+                    endpoint,
+                    at,
+                    detail,
+                } => (EventType::EndpointRecovered, endpoint, *at, detail),
+                dispatcher::Transition::Dead {
+                    endpoint,
+                    at,
+                    detail,
+                } => (EventType::EndpointDeadLetter, endpoint, *at, detail),
+            };
         system_events::emit(
             &self.shared,
             Happening {
@@ -318,12 +379,19 @@ impl Supervisor {
     async fn credential_changed(&self, change: tokens::Transition) {
         let (event_type, credential, started, detail) = match &change {
             tokens::Transition::Available { credential } => return self.try_again_with(credential),
-            tokens::Transition::Refused { credential, at, detail } => {
-                (EventType::CredentialRefused, credential, *at, detail)
-            }
+            tokens::Transition::Refused {
+                credential,
+                at,
+                detail,
+            } => (EventType::CredentialRefused, credential, *at, detail),
             tokens::Transition::Recovered { credential, at } => {
                 self.try_again_with(credential);
-                (EventType::CredentialRecovered, credential, *at, &String::new())
+                (
+                    EventType::CredentialRecovered,
+                    credential,
+                    *at,
+                    &String::new(),
+                )
             }
         };
         system_events::emit(
@@ -373,10 +441,16 @@ impl Supervisor {
 }
 
 fn gate_policy(connections_max: u32) -> GatePolicy {
-    GatePolicy { connections_max, ..GatePolicy::default() }
+    GatePolicy {
+        connections_max,
+        ..GatePolicy::default()
+    }
 }
 
 /// Whether a running watch can take the change without a new session.
 fn only_policy_differs(old: &Mailbox, new: &Mailbox) -> bool {
-    Mailbox { policy: new.policy.clone(), ..old.clone() } == *new
+    Mailbox {
+        policy: new.policy.clone(),
+        ..old.clone()
+    } == *new
 }

@@ -27,11 +27,30 @@ pub struct Happening<'a> {
 
 /// Endpoints that get this event: the mailbox's own, or all where no mailbox is concerned, as far
 /// as they asked for the type.
-pub fn receivers(config: &Config, mailbox: Option<&MailboxKey>, event_type: EventType) -> Vec<EndpointKey> {
-    let wants = |key: &EndpointKey| config.endpoints.get(key).is_some_and(|endpoint| endpoint.types.contains(&event_type));
+pub fn receivers(
+    config: &Config,
+    mailbox: Option<&MailboxKey>,
+    event_type: EventType,
+) -> Vec<EndpointKey> {
+    let wants = |key: &EndpointKey| {
+        config
+            .endpoints
+            .get(key)
+            .is_some_and(|endpoint| endpoint.types.contains(&event_type))
+    };
     match mailbox.and_then(|key| config.mailboxes.get(key)) {
-        Some(mailbox) => mailbox.endpoints.iter().filter(|key| wants(key)).cloned().collect(),
-        None => config.endpoints.keys().filter(|key| wants(key)).cloned().collect(),
+        Some(mailbox) => mailbox
+            .endpoints
+            .iter()
+            .filter(|key| wants(key))
+            .cloned()
+            .collect(),
+        None => config
+            .endpoints
+            .keys()
+            .filter(|key| wants(key))
+            .cloned()
+            .collect(),
     }
 }
 
@@ -56,7 +75,12 @@ pub fn build(config: &Config, happening: &Happening<'_>) -> NewEvent {
     });
     NewEvent {
         identity: EventIdentity::System {
-            id: system_id(&config.instance, &scope, happening.event_type, happening.started),
+            id: system_id(
+                &config.instance,
+                &scope,
+                happening.event_type,
+                happening.started,
+            ),
         },
         event_type: happening.event_type,
         mailbox: happening.mailbox.cloned(),
@@ -67,7 +91,10 @@ pub fn build(config: &Config, happening: &Happening<'_>) -> NewEvent {
         spool: None,
         deliveries: receivers(config, happening.mailbox, happening.event_type)
             .into_iter()
-            .map(|endpoint| NewDelivery { endpoint, leased: false })
+            .map(|endpoint| NewDelivery {
+                endpoint,
+                leased: false,
+            })
             .collect(),
     }
 }
@@ -76,7 +103,11 @@ pub fn build(config: &Config, happening: &Happening<'_>) -> NewEvent {
 /// event speaks of shows in metrics and commands in any case.
 pub async fn emit(shared: &Arc<Shared>, happening: Happening<'_>) {
     let event = build(&shared.config(), &happening);
-    let endpoints: Vec<EndpointKey> = event.deliveries.iter().map(|delivery| delivery.endpoint.clone()).collect();
+    let endpoints: Vec<EndpointKey> = event
+        .deliveries
+        .iter()
+        .map(|delivery| delivery.endpoint.clone())
+        .collect();
     match shared.store.add_event(event, crate::clock::wall()).await {
         Ok(_) => {
             shared.telemetry.process.event_created(happening.event_type);
@@ -84,6 +115,9 @@ pub async fn emit(shared: &Arc<Shared>, happening: Happening<'_>) {
                 shared.dispatcher.nudge(endpoint);
             }
         }
-        Err(error) => shared.telemetry.process.store_failed("storing a system event", &error),
+        Err(error) => shared
+            .telemetry
+            .process
+            .store_failed("storing a system event", &error),
     }
 }

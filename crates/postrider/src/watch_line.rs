@@ -113,7 +113,11 @@ impl WatchLine {
 
     pub fn take_order(&self) -> Option<Order> {
         let mut orders = lock(&self.orders);
-        if orders.is_empty() { None } else { Some(orders.remove(0)) }
+        if orders.is_empty() {
+            None
+        } else {
+            Some(orders.remove(0))
+        }
     }
 
     pub fn status(&self) -> Status {

@@ -23,12 +23,22 @@ pub(super) async fn list(State(admin): State<Admin>) -> Result<Json<api::Endpoin
         .dispatcher
         .status()
         .iter()
-        .map(|status| shown(status, rows.iter().find(|row| row.endpoint == status.endpoint), &config))
+        .map(|status| {
+            shown(
+                status,
+                rows.iter().find(|row| row.endpoint == status.endpoint),
+                &config,
+            )
+        })
         .collect();
     Ok(Json(api::Endpoints { endpoints }))
 }
 
-fn shown(status: &EndpointStatus, row: Option<&OutboxRow>, config: &crate::config::Config) -> api::Endpoint {
+fn shown(
+    status: &EndpointStatus,
+    row: Option<&OutboxRow>,
+    config: &crate::config::Config,
+) -> api::Endpoint {
     let settings = config.endpoints.get(&status.endpoint);
     api::Endpoint {
         id: status.endpoint.to_string(),
@@ -37,7 +47,11 @@ fn shown(status: &EndpointStatus, row: Option<&OutboxRow>, config: &crate::confi
         state: status.state.as_str().to_owned(),
         since: Some(status.since.rfc3339()),
         types: settings.map_or_else(Vec::new, |settings| {
-            settings.types.iter().map(|kind| kind.as_str().to_owned()).collect()
+            settings
+                .types
+                .iter()
+                .map(|kind| kind.as_str().to_owned())
+                .collect()
         }),
         in_flight: u32::try_from(status.in_flight).unwrap_or(u32::MAX),
         max_in_flight: status.max_in_flight,
@@ -47,7 +61,9 @@ fn shown(status: &EndpointStatus, row: Option<&OutboxRow>, config: &crate::confi
         discarded: row.map_or(0, |row| row.discarded),
         oldest_pending: row.and_then(|row| row.oldest_pending).map(Wall::rfc3339),
         last_error: status.last_error.as_ref().map(|error| api::Trouble {
-            cause: error.status.map_or_else(|| "no answer".to_owned(), |status| format!("HTTP {status}")),
+            cause: error
+                .status
+                .map_or_else(|| "no answer".to_owned(), |status| format!("HTTP {status}")),
             detail: error.note.clone(),
             hint: None,
             since: status.since.rfc3339(),
@@ -66,26 +82,52 @@ impl From<OrderError> for Refusal {
 }
 
 fn done(id: String, done: &str) -> Json<api::Done> {
-    Json(api::Done { id, done: done.to_owned(), folders: Vec::new() })
+    Json(api::Done {
+        id,
+        done: done.to_owned(),
+        folders: Vec::new(),
+    })
 }
 
-pub(super) async fn pause(State(admin): State<Admin>, Path(id): Path<String>) -> Result<Json<api::Done>, Refusal> {
-    admin.shared.dispatcher.pause(&EndpointKey::from(id.as_str())).await?;
+pub(super) async fn pause(
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+) -> Result<Json<api::Done>, Refusal> {
+    admin
+        .shared
+        .dispatcher
+        .pause(&EndpointKey::from(id.as_str()))
+        .await?;
     Ok(done(id, "paused"))
 }
 
-pub(super) async fn resume(State(admin): State<Admin>, Path(id): Path<String>) -> Result<Json<api::Done>, Refusal> {
-    admin.shared.dispatcher.resume(&EndpointKey::from(id.as_str())).await?;
+pub(super) async fn resume(
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+) -> Result<Json<api::Done>, Refusal> {
+    admin
+        .shared
+        .dispatcher
+        .resume(&EndpointKey::from(id.as_str()))
+        .await?;
     Ok(done(id, "resumed"))
 }
 
 /// A signed `ping` event, sent now.
-pub(super) async fn ping(State(admin): State<Admin>, Path(id): Path<String>) -> Result<Json<api::Pinged>, Refusal> {
+pub(super) async fn ping(
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+) -> Result<Json<api::Pinged>, Refusal> {
     let key = EndpointKey::from(id.as_str());
     let pinged = admin.shared.dispatcher.ping(&key).await?;
     Ok(Json(api::Pinged {
         event: pinged.event.to_string(),
-        outcome: if pinged.outcome == "delivered" { "delivered" } else { "failed" }.to_owned(),
+        outcome: if pinged.outcome == "delivered" {
+            "delivered"
+        } else {
+            "failed"
+        }
+        .to_owned(),
         status: pinged.status,
         took_ms: u64::try_from(pinged.took.as_millis()).ok(),
         detail: (pinged.outcome != "delivered").then_some(pinged.note),

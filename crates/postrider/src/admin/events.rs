@@ -29,28 +29,43 @@ pub(super) async fn list(
         None => None,
         Some(text) => Some(EventType::parse(text).ok_or_else(|| {
             let known: Vec<&str> = EventType::ALL.iter().map(|kind| kind.as_str()).collect();
-            Refusal::bad_request(format!("`{text}` is no event type"), &format!("one of {}", known.join(", ")))
+            Refusal::bad_request(
+                format!("`{text}` is no event type"),
+                &format!("one of {}", known.join(", ")),
+            )
         })?),
     };
     let states = ["pending", "delivered", "dead", "discarded"];
-    if let Some(state) = query.state.as_deref().filter(|state| !states.contains(state)) {
-        return Err(Refusal::bad_request(format!("`{state}` is no state"), &format!("one of {}", states.join(", "))));
+    if let Some(state) = query
+        .state
+        .as_deref()
+        .filter(|state| !states.contains(state))
+    {
+        return Err(Refusal::bad_request(
+            format!("`{state}` is no state"),
+            &format!("one of {}", states.join(", ")),
+        ));
     }
     let filter = EventFilter {
         mailbox: query.mailbox.as_deref().map(MailboxKey::from),
         endpoint: query.endpoint.as_deref().map(EndpointKey::from),
         state: query.state,
         event_type,
-        message_id: query.message_id.map(|id| id.trim_matches(['<', '>']).to_owned()),
+        message_id: query
+            .message_id
+            .map(|id| id.trim_matches(['<', '>']).to_owned()),
         since: query.since.as_deref().map(time).transpose()?,
         limit: query.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX),
     };
     let events = admin.shared.store.events(&filter).await?;
-    Ok(Json(api::Events { events: events.into_iter().map(Into::into).collect() }))
+    Ok(Json(api::Events {
+        events: events.into_iter().map(Into::into).collect(),
+    }))
 }
 
 fn event_id(text: &str) -> Result<Uuid, Refusal> {
-    Uuid::parse_str(text).map_err(|_| Refusal::bad_request(format!("`{text}` is no event id"), LIST))
+    Uuid::parse_str(text)
+        .map_err(|_| Refusal::bad_request(format!("`{text}` is no event id"), LIST))
 }
 
 pub(super) async fn show(
@@ -58,7 +73,9 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<api::EventDetail>, Refusal> {
     let detail = admin.shared.store.event(event_id(&id)?).await?;
-    detail.map(|detail| Json(detail.into())).ok_or_else(|| Refusal::not_found("event", &id, LIST))
+    detail
+        .map(|detail| Json(detail.into()))
+        .ok_or_else(|| Refusal::not_found("event", &id, LIST))
 }
 
 pub(super) async fn replay(
@@ -73,7 +90,11 @@ pub(super) async fn replay(
         },
     };
     let run = if request.dry_run { Run::Dry } else { Run::Real };
-    let replayed = admin.shared.store.replay(&selector, clock::wall(), run).await?;
+    let replayed = admin
+        .shared
+        .store
+        .replay(&selector, clock::wall(), run)
+        .await?;
     if run == Run::Real {
         for endpoint in &replayed.endpoints {
             admin.shared.dispatcher.nudge(endpoint);

@@ -45,7 +45,12 @@ impl Stored {
     async fn read(admin: &Admin) -> Result<Self, Refusal> {
         let store = &admin.shared.store;
         Ok(Self {
-            watches: store.watches().await?.into_iter().map(|row| (row.watch.clone(), row)).collect(),
+            watches: store
+                .watches()
+                .await?
+                .into_iter()
+                .map(|row| (row.watch.clone(), row))
+                .collect(),
             sums: store.sums_by_mailbox().await?.into_iter().collect(),
             mailboxes: store.mailboxes().await?,
         })
@@ -57,7 +62,12 @@ pub(super) async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<api::Mailboxes>, Refusal> {
     let stored = Stored::read(&admin).await?;
-    let mut mailboxes: Vec<api::Mailbox> = admin.directory.all().iter().map(|worker| shown(worker, &stored)).collect();
+    let mut mailboxes: Vec<api::Mailbox> = admin
+        .directory
+        .all()
+        .iter()
+        .map(|worker| shown(worker, &stored))
+        .collect();
     mailboxes.extend(orphans(&admin, &stored));
     if query.problems {
         mailboxes.retain(|mailbox| !["watching", "syncing"].contains(&mailbox.state.as_str()));
@@ -65,7 +75,10 @@ pub(super) async fn list(
     Ok(Json(api::Mailboxes { mailboxes }))
 }
 
-pub(super) async fn show(State(admin): State<Admin>, Path(id): Path<String>) -> Result<Json<api::Mailbox>, Refusal> {
+pub(super) async fn show(
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+) -> Result<Json<api::Mailbox>, Refusal> {
     let stored = Stored::read(&admin).await?;
     if let Some(worker) = admin.directory.get(&MailboxKey::from(id.as_str())) {
         return Ok(Json(shown(&worker, &stored)));
@@ -87,8 +100,14 @@ fn shown(worker: &Worker, stored: &Stored) -> api::Mailbox {
             (status, folder)
         })
         .collect();
-    let worst = folders.iter().map(|(status, _)| status).max_by_key(|status| gauges::rank(status.state));
-    let trouble = folders.iter().filter_map(|(status, _)| status.trouble.as_deref()).max_by_key(|trouble| trouble.at);
+    let worst = folders
+        .iter()
+        .map(|(status, _)| status)
+        .max_by_key(|status| gauges::rank(status.state));
+    let trouble = folders
+        .iter()
+        .filter_map(|(status, _)| status.trouble.as_deref())
+        .max_by_key(|trouble| trouble.at);
     api::Mailbox {
         id: mailbox.key.to_string(),
         address: mailbox.address.to_string(),
@@ -98,17 +117,28 @@ fn shown(worker: &Worker, stored: &Stored) -> api::Mailbox {
         endpoints: mailbox.endpoints.iter().map(ToString::to_string).collect(),
         labels: (*mailbox.labels).clone(),
         orphaned: false,
-        state: worst.map_or(WatchState::Connecting, |status| status.state).as_str().to_owned(),
+        state: worst
+            .map_or(WatchState::Connecting, |status| status.state)
+            .as_str()
+            .to_owned(),
         since: worst.map(|status| status.since.rfc3339()),
         last_error: trouble.map(told),
-        sums: stored.sums.get(&mailbox.key).copied().unwrap_or_default().into(),
+        sums: stored
+            .sums
+            .get(&mailbox.key)
+            .copied()
+            .unwrap_or_default()
+            .into(),
         folders: folders.into_iter().map(|(_, folder)| folder).collect(),
     }
 }
 
 fn folder(key: &WatchKey, status: &Status, stored: &Stored) -> api::Folder {
     let row = stored.watches.get(key);
-    let hold = status.hold.as_deref().or(row.and_then(|row| row.hold.as_ref()));
+    let hold = status
+        .hold
+        .as_deref()
+        .or(row.and_then(|row| row.hold.as_ref()));
     let mode = match (status.state, status.polling) {
         (WatchState::Watching, true) => Some("polling"),
         (WatchState::Watching, false) => Some("idle"),
@@ -129,8 +159,12 @@ fn folder(key: &WatchKey, status: &Status, stored: &Stored) -> api::Folder {
         state: status.state.as_str().to_owned(),
         since: Some(status.since.rfc3339()),
         mode: mode.map(str::to_owned),
-        uidvalidity: row.and_then(|row| row.uid_validity).map(|validity| validity.0),
-        last_uid: row.and_then(|row| row.last).map(postrider_core::ids::Uid::get),
+        uidvalidity: row
+            .and_then(|row| row.uid_validity)
+            .map(|validity| validity.0),
+        last_uid: row
+            .and_then(|row| row.last)
+            .map(postrider_core::ids::Uid::get),
         gaps: row.map_or(0, |row| row.gaps),
         hold: hold.map(Into::into),
         last_proven: status.synced_at.map(Wall::rfc3339),
@@ -151,25 +185,37 @@ fn told(trouble: &Trouble) -> api::Trouble {
 
 /// Mailboxes that the store knows and the configuration does not.
 fn orphans(admin: &Admin, stored: &Stored) -> impl Iterator<Item = api::Mailbox> {
-    stored.mailboxes.iter().filter(|row| admin.directory.get(&row.mailbox).is_none()).map(|row| api::Mailbox {
-        id: row.mailbox.to_string(),
-        address: row.account.username.clone(),
-        server: row.account.server.clone(),
-        username: row.account.username.clone(),
-        credential: String::new(),
-        endpoints: Vec::new(),
-        labels: Default::default(),
-        orphaned: true,
-        state: "orphaned".to_owned(),
-        since: None,
-        folders: Vec::new(),
-        last_error: None,
-        sums: stored.sums.get(&row.mailbox).copied().unwrap_or_default().into(),
-    })
+    stored
+        .mailboxes
+        .iter()
+        .filter(|row| admin.directory.get(&row.mailbox).is_none())
+        .map(|row| api::Mailbox {
+            id: row.mailbox.to_string(),
+            address: row.account.username.clone(),
+            server: row.account.server.clone(),
+            username: row.account.username.clone(),
+            credential: String::new(),
+            endpoints: Vec::new(),
+            labels: Default::default(),
+            orphaned: true,
+            state: "orphaned".to_owned(),
+            since: None,
+            folders: Vec::new(),
+            last_error: None,
+            sums: stored
+                .sums
+                .get(&row.mailbox)
+                .copied()
+                .unwrap_or_default()
+                .into(),
+        })
 }
 
 fn worker(admin: &Admin, id: &str) -> Result<Worker, Refusal> {
-    admin.directory.get(&MailboxKey::from(id)).ok_or_else(|| Refusal::not_found("mailbox", id, LIST))
+    admin
+        .directory
+        .get(&MailboxKey::from(id))
+        .ok_or_else(|| Refusal::not_found("mailbox", id, LIST))
 }
 
 /// Gives an order to the watches that `choose` picks.
@@ -180,7 +226,11 @@ fn order(
     choose: impl Fn(&WatchKey, &Status) -> bool,
 ) -> Result<Json<api::Done>, Refusal> {
     let mut folders = Vec::new();
-    for line in worker.lines.iter().filter(|line| line.with_status(|status| choose(&line.key, status))) {
+    for line in worker
+        .lines
+        .iter()
+        .filter(|line| line.with_status(|status| choose(&line.key, status)))
+    {
         if !line.order(order.clone()) {
             return Err(Refusal::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -190,30 +240,56 @@ fn order(
         }
         folders.push(line.key.folder.to_string());
     }
-    Ok(Json(api::Done { id: worker.mailbox.key.to_string(), done: done.to_owned(), folders }))
+    Ok(Json(api::Done {
+        id: worker.mailbox.key.to_string(),
+        done: done.to_owned(),
+        folders,
+    }))
 }
 
-pub(super) async fn pause(State(admin): State<Admin>, Path(id): Path<String>) -> Result<Json<api::Done>, Refusal> {
+pub(super) async fn pause(
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+) -> Result<Json<api::Done>, Refusal> {
     let worker = worker(&admin, &id)?;
-    admin.shared.store.pause_mailbox(&worker.mailbox.key).await?;
+    admin
+        .shared
+        .store
+        .pause_mailbox(&worker.mailbox.key)
+        .await?;
     order(&worker, &Order::Pause, "paused", |_, _| true)
 }
 
-pub(super) async fn resume(State(admin): State<Admin>, Path(id): Path<String>) -> Result<Json<api::Done>, Refusal> {
+pub(super) async fn resume(
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+) -> Result<Json<api::Done>, Refusal> {
     let worker = worker(&admin, &id)?;
-    admin.shared.store.resume_mailbox(&worker.mailbox.key).await?;
+    admin
+        .shared
+        .store
+        .resume_mailbox(&worker.mailbox.key)
+        .await?;
     order(&worker, &Order::Resume, "resumed", |_, _| true)
 }
 
 /// Tries at once, whatever the mailbox waits for.
-pub(super) async fn resync(State(admin): State<Admin>, Path(id): Path<String>) -> Result<Json<api::Done>, Refusal> {
+pub(super) async fn resync(
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+) -> Result<Json<api::Done>, Refusal> {
     let worker = worker(&admin, &id)?;
-    worker.gate.with(postrider_core::gate::Gate::credential_changed);
+    worker
+        .gate
+        .with(postrider_core::gate::Gate::credential_changed);
     order(&worker, &Order::Resync, "resyncing", |_, _| true)
 }
 
 /// The account under this key is the same mail: the store keeps the new one, and the watch goes on.
-pub(super) async fn adopt(State(admin): State<Admin>, Path(id): Path<String>) -> Result<Json<api::Done>, Refusal> {
+pub(super) async fn adopt(
+    State(admin): State<Admin>,
+    Path(id): Path<String>,
+) -> Result<Json<api::Done>, Refusal> {
     let worker = worker(&admin, &id)?;
     let mailbox = &worker.mailbox;
     let account = Account {
@@ -235,11 +311,24 @@ pub(super) async fn release(
         api::Release::Skip => Release::Skip,
         api::Release::Since { at } => Release::Since(time(at)?),
     };
-    let released = order(&worker, &Order::Release(release), "released", |key, status| {
-        status.hold.is_some() && request.folder.as_deref().is_none_or(|folder| folder == key.folder.as_str())
-    })?;
+    let released = order(
+        &worker,
+        &Order::Release(release),
+        "released",
+        |key, status| {
+            status.hold.is_some()
+                && request
+                    .folder
+                    .as_deref()
+                    .is_none_or(|folder| folder == key.folder.as_str())
+        },
+    )?;
     if released.0.folders.is_empty() {
-        return Err(Refusal::new(StatusCode::CONFLICT, format!("nothing of `{id}` is on hold"), "postrider mailboxes show"));
+        return Err(Refusal::new(
+            StatusCode::CONFLICT,
+            format!("nothing of `{id}` is on hold"),
+            "postrider mailboxes show",
+        ));
     }
     Ok(released)
 }

@@ -28,7 +28,11 @@ pub(super) async fn status(State(admin): State<Admin>) -> Result<Json<api::Statu
         config_loaded_at: loaded_at.rfc3339(),
         config_refused: refused,
         mailboxes: glance.mailboxes as u64,
-        states: glance.by_state.iter().map(|(state, count)| (state.as_str().to_owned(), *count)).collect(),
+        states: glance
+            .by_state
+            .iter()
+            .map(|(state, count)| (state.as_str().to_owned(), *count))
+            .collect(),
         oldest_proven: glance.oldest_sync.map(postrider_core::time::Wall::rfc3339),
         sums: shared.store.sums().await?.into(),
         store: shared.store.space().await?.into(),
@@ -45,9 +49,17 @@ pub(super) async fn reload(
     State(admin): State<Admin>,
     Query(query): Query<ReloadQuery>,
 ) -> Result<Json<api::Reloaded>, Refusal> {
-    let dry_run = if query.dry_run { DryRun::Yes } else { DryRun::No };
+    let dry_run = if query.dry_run {
+        DryRun::Yes
+    } else {
+        DryRun::No
+    };
     let (reply, answer) = oneshot::channel();
-    admin.commands.send(Command::Reload { dry_run, reply }).await.map_err(|_| Refusal::stopping())?;
+    admin
+        .commands
+        .send(Command::Reload { dry_run, reply })
+        .await
+        .map_err(|_| Refusal::stopping())?;
     match answer.await.map_err(|_| Refusal::stopping())? {
         Ok(done) => Ok(Json(api::Reloaded {
             dry_run: query.dry_run,

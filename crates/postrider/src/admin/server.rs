@@ -31,20 +31,35 @@ pub struct Admin {
 }
 
 impl Admin {
-    pub fn new(shared: Arc<Shared>, directory: Arc<Directory>, commands: mpsc::Sender<Command>) -> Self {
-        Self { shared, directory, commands, started_at: crate::clock::wall() }
+    pub fn new(
+        shared: Arc<Shared>,
+        directory: Arc<Directory>,
+        commands: mpsc::Sender<Command>,
+    ) -> Self {
+        Self {
+            shared,
+            directory,
+            commands,
+            started_at: crate::clock::wall(),
+        }
     }
 }
 
 /// Binds the socket. A socket file that nobody answers on is left over from a process that was
 /// killed, and is replaced.
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
         fs::create_dir_all(folder)?;
     }
     if path.exists() {
         if UnixStream::connect(path).is_ok() {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another postrider answers on this socket"));
+            return Err(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "another postrider answers on this socket",
+            ));
         }
         fs::remove_file(path)?;
     }
@@ -88,11 +103,22 @@ pub(super) struct Refusal {
 impl Refusal {
     pub(super) fn new(status: StatusCode, error: impl Into<String>, hint: &str) -> Self {
         let hint = (!hint.is_empty()).then(|| hint.to_owned());
-        Self { status, failure: api::Failure { error: error.into(), hint, details: Vec::new() } }
+        Self {
+            status,
+            failure: api::Failure {
+                error: error.into(),
+                hint,
+                details: Vec::new(),
+            },
+        }
     }
 
     pub(super) fn not_found(what: &str, id: &str, list: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, format!("there is no {what} `{id}`"), list)
+        Self::new(
+            StatusCode::NOT_FOUND,
+            format!("there is no {what} `{id}`"),
+            list,
+        )
     }
 
     pub(super) fn bad_request(error: impl Into<String>, hint: &str) -> Self {
@@ -127,6 +153,10 @@ impl IntoResponse for Refusal {
 
 /// A time as an operator writes it: a date, or RFC 3339.
 pub(super) fn time(text: &str) -> Result<Wall, Refusal> {
-    crate::config::parse_date(text)
-        .ok_or_else(|| Refusal::bad_request(format!("`{text}` is no time"), "write 2026-11-20 or 2026-11-20T08:00:00Z"))
+    crate::config::parse_date(text).ok_or_else(|| {
+        Refusal::bad_request(
+            format!("`{text}` is no time"),
+            "write 2026-11-20 or 2026-11-20T08:00:00Z",
+        )
+    })
 }

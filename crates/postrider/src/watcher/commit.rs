@@ -2,10 +2,10 @@
 
 use postrider_core::{
     event::EventType,
-    ids::EndpointKey,
+    ids::{EndpointKey, Uid},
     watch::{Entry, Failure, ItemKey, Notice, Outcome},
 };
-use postrider_store::{Commit, EventIdentity, LedgerFacts, NewDelivery, NewEvent};
+use postrider_store::{Commit, EventIdentity, FoundBy, LedgerFacts, NewDelivery, NewEvent};
 
 use super::{Watcher, prepare::Prepared};
 use crate::{
@@ -21,7 +21,7 @@ impl Watcher {
             system_events::receivers(&config, Some(&self.mailbox.key), EventType::MessageReceived);
         let mut commit = Commit {
             watch: self.key().clone(),
-            found_by: self.found_by,
+            found_by: self.found_by(&entry),
             now,
             facts: Vec::with_capacity(entry.outcomes.len()),
             events: Vec::new(),
@@ -41,6 +41,25 @@ impl Watcher {
                 (endpoint, slots)
             })
             .collect();
+        self.fill(&mut commit, &mut slots)?;
+        commit.events.extend(
+            commit
+                .entry
+                .notices
+                .iter()
+                .filter_map(|notice| self.notice_event(&config, notice, now)),
+        );
+        let result = self.store_commit(commit, slots).await;
+        self.batch.clear();
+        result
+    }
+
+    /// Puts what was read into the commit: facts, events, files of what is quarantined.
+    fn fill(
+        &mut self,
+        commit: &mut Commit,
+        slots: &mut [(EndpointKey, dispatcher::Slots)],
+    ) -> Result<(), Failure> {
         for (key, outcome) in &commit.entry.outcomes {
             let ItemKey::Uid(uid) = *key;
             if let Some(facts) = self.facts.remove(&uid) {
@@ -52,7 +71,7 @@ impl Watcher {
             }
             match (outcome, self.batch.messages.remove(&uid)) {
                 (Outcome::Event, Some(prepared)) => {
-                    commit.events.push(self.message_event(prepared, &mut slots))
+                    commit.events.push(self.message_event(prepared, slots))
                 }
                 (Outcome::Event, None) => {
                     // The core asked for an event of a message that was not read: an error of ours,
@@ -78,16 +97,17 @@ impl Watcher {
                 ) => {}
             }
         }
-        commit.events.extend(
-            commit
-                .entry
-                .notices
-                .iter()
-                .filter_map(|notice| self.notice_event(&config, notice, now)),
-        );
-        let result = self.store_commit(commit, slots).await;
-        self.batch.clear();
-        result
+        Ok(())
+    }
+
+    /// Who is to be thanked for what this entry holds.
+    fn found_by(&self, entry: &Entry) -> FoundBy {
+        let missed = |(ItemKey::Uid(uid), _): &(ItemKey, Outcome)| self.missing.contains(uid);
+        if !entry.outcomes.is_empty() && entry.outcomes.iter().all(missed) {
+            FoundBy::Audit
+        } else {
+            self.found_by
+        }
     }
 
     /// Runs in its own task, so that neither a panic nor an aborted watch separates a durable
@@ -178,8 +198,19 @@ impl Watcher {
 
     /// What a durable entry means for status and telemetry.
     fn committed(&mut self, entry: &Entry) {
+        self.tell(entry);
+        let answered = |uid: &Uid| {
+            entry
+                .outcomes
+                .iter()
+                .any(|(key, _)| *key == ItemKey::Uid(*uid))
+        };
+        self.missing.retain(|uid| !answered(uid));
+    }
+
+    fn tell(&self, entry: &Entry) {
         let mail = &self.shared.telemetry.mail;
-        mail.taken(&entry.outcomes, self.found_by);
+        mail.taken(&entry.outcomes, self.found_by(entry));
         for notice in &entry.notices {
             match notice {
                 Notice::FirstSight { highest } => {

@@ -45,6 +45,8 @@ pub struct Watcher {
     /// Facts of what was read since the last commit.
     facts: BTreeMap<Uid, Facts>,
     found_by: FoundBy,
+    /// What the audit found missing, until it is read.
+    missing: Vec<Uid>,
     next_audit: Monotonic,
 }
 
@@ -102,6 +104,7 @@ impl Watcher {
             batch: Batch::default(),
             facts: BTreeMap::new(),
             found_by: FoundBy::Start,
+            missing: Vec::new(),
             next_audit: clock::monotonic() + spread,
         }
     }

@@ -96,7 +96,7 @@ impl Watcher {
             }
             Body::Memory(bytes) => (Source::Whole(bytes), None),
             Body::Spooled { writer, size } => {
-                let (source, key) = self.from_spool(writer, size).await?;
+                let (source, key) = self.spooled(writer, size).await?;
                 (source, Some(key))
             }
         };
@@ -113,11 +113,7 @@ impl Watcher {
     }
 
     /// Makes the spooled body durable and reads back what is to be parsed of it.
-    async fn from_spool(
-        &self,
-        writer: SpoolWriter,
-        size: u64,
-    ) -> Result<(Source, SpoolKey), Failure> {
+    async fn spooled(&self, writer: SpoolWriter, size: u64) -> Result<(Source, SpoolKey), Failure> {
         let spool = self.shared.store.spool();
         let failed = |error: StoreError| self.store_failed("writing to the spool", &error);
         let key = writer.finish().await.map_err(failed)?;

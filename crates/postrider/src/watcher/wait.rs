@@ -35,7 +35,7 @@ impl Watcher {
             match Box::pin(self.audit()).await {
                 Ok(missing) if missing.is_empty() => {}
                 Ok(missing) => {
-                    self.found_by = FoundBy::Audit;
+                    self.missing.clone_from(&missing);
                     return Input::Woken(Wake::Order(Order::Reread(missing)));
                 }
                 Err(failure) => return Input::Failed(failure),

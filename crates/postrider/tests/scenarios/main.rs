@@ -1,6 +1,12 @@
 //! Scenarios with the real daemon: a process of its own, watched from outside as an operator and a
 //! receiver would see it.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
+
 mod account;
 mod continuity;
 mod crash;

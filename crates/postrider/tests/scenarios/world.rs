@@ -192,12 +192,13 @@ impl World {
         let mut daemon = self.daemon.take().expect("the daemon runs");
         let deadline = Instant::now() + SOON;
         while Instant::now() < deadline {
-            if let Some(status) = daemon.try_wait().unwrap() {
-                return status.code();
+            if daemon.try_wait().unwrap().is_some() {
+                return daemon.wait().unwrap().code();
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         daemon.kill().unwrap();
+        daemon.wait().unwrap();
         panic!("the daemon did not stop on SIGTERM\n{}", self.log());
     }
 
@@ -266,6 +267,23 @@ impl World {
         text.lines()
             .find_map(|known| known.strip_prefix(line)?.trim().parse().ok())
             .unwrap_or_else(|| panic!("no metric {line} in\n{text}"))
+    }
+
+    /// Waits until a metric has a value.
+    pub(crate) async fn expect_metric(&self, line: &str, value: f64) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let now = self.metric(line).await;
+            if now == value {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{line} is {now}, not {value}\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     // ------------------------------------------------------------ mail
