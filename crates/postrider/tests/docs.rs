@@ -127,7 +127,7 @@ fn the_project_speaks_of_itself_alone() {
                 let paths_of_a_machine = [
                     ["/work", "/"].concat(),
                     ["/root", "/"].concat(),
-                    ["/home", "/"].concat(),
+                    ["/farm", "/"].concat(),
                 ];
                 for line in text.lines().filter(|line| {
                     paths_of_a_machine

@@ -199,11 +199,12 @@ impl Watcher {
     /// What a durable entry means for status and telemetry.
     fn committed(&mut self, entry: &Entry) {
         self.tell(entry);
+        // A suspect is only about to be read.
         let answered = |uid: &Uid| {
-            entry
-                .outcomes
-                .iter()
-                .any(|(key, _)| *key == ItemKey::Uid(*uid))
+            let of_it = |(key, outcome): &(ItemKey, Outcome)| {
+                *key == ItemKey::Uid(*uid) && !matches!(outcome, Outcome::Suspect { .. })
+            };
+            entry.outcomes.iter().any(of_it)
         };
         self.missing.retain(|uid| !answered(uid));
     }
