@@ -12,6 +12,7 @@ mod continuity;
 mod crash;
 mod delivery;
 mod disk;
+mod outside;
 mod server;
 mod settings;
 mod world;

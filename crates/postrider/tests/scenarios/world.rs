@@ -35,6 +35,8 @@ pub(crate) struct World {
     pub(crate) receiver: Receiver,
     pub(crate) users: Vec<String>,
     pub(crate) settings: Settings,
+    /// More variables of the daemon's environment.
+    pub(crate) environment: Vec<(String, String)>,
     daemon: Option<Child>,
     sent: std::sync::Mutex<BTreeSet<String>>,
     number: AtomicU64,
@@ -91,6 +93,7 @@ impl World {
             receiver,
             users,
             settings,
+            environment: Vec::new(),
             daemon: None,
             sent: Default::default(),
             number: AtomicU64::new(1),
@@ -145,7 +148,8 @@ impl World {
         command
             .env("LAB_PASSWORD", PASSWORD)
             .env("HOOK_SECRET", SECRET)
-            .env("POSTRIDER_CONFIG", self.config_path());
+            .env("POSTRIDER_CONFIG", self.config_path())
+            .envs(self.environment.iter().cloned());
         command
     }
 
@@ -241,20 +245,19 @@ impl World {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
-    pub(crate) async fn metrics(&self) -> String {
-        // The port is the system's choice; the log names it.
+    /// A URL of the public listener; its port is the system's choice, and the log names it.
+    pub(crate) fn http(&self, path: &str) -> String {
         let log = self.log();
         let start = log
-            .rfind("http=Some(")
-            .or_else(|| log.rfind("\"http\":\"Some("))
+            .rfind("\"http\":\"Some(")
             .expect("the log names the port");
-        let address: String = log[start..]
-            .chars()
-            .skip_while(|c| *c != '(')
-            .skip(1)
-            .take_while(|c| *c != ')')
-            .collect();
-        reqwest::get(format!("http://{address}/metrics"))
+        let rest = log[start..].split_once('(').expect("an address follows").1;
+        let address = rest.split_once(')').expect("the address ends").0;
+        format!("http://{address}/{path}")
+    }
+
+    pub(crate) async fn metrics(&self) -> String {
+        reqwest::get(self.http("metrics"))
             .await
             .unwrap()
             .text()
