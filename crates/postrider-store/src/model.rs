@@ -29,21 +29,28 @@ pub struct Options {
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("{path} is in use by another postrider")]
+    #[error(
+        "{path} is in use by another postrider; hint: stop it, or give this one a store of its own"
+    )]
     Locked { path: PathBuf },
     #[error(
-        "{path} lies on {filesystem}, a network file system: SQLite's locks cannot be trusted there"
+        "{path} lies on {filesystem}, a network file system, where SQLite's locks cannot be trusted; \
+         hint: use a local disk, or set store.allow_network_filesystem if only one machine ever mounts it"
     )]
     NetworkFilesystem { path: PathBuf, filesystem: String },
     #[error(
-        "{path} was written by a newer postrider; the oldest version that can read it is {min_reader}"
+        "{path} was written by a newer postrider; the oldest version that can read it is {min_reader}; \
+         hint: run that version or a later one, or put back the copy {path}.before-NNNN"
     )]
     TooNew { path: PathBuf, min_reader: String },
-    #[error("{path} is damaged: {detail}")]
+    #[error("{path} is damaged: {detail}; hint: keep it aside and restore a backup")]
     Damaged { path: PathBuf, detail: String },
-    #[error("{path} cannot be written: {detail}")]
+    #[error(
+        "{path} cannot be written: {detail}; hint: look at the owner and mode of the file and its \
+         directory, and at how the disk is mounted"
+    )]
     ReadOnly { path: PathBuf, detail: String },
-    #[error("the disk that holds {path} is full")]
+    #[error("the disk that holds {path} is full; hint: free some of it")]
     Full { path: PathBuf },
     #[error("{path}: {detail}")]
     Other { path: PathBuf, detail: String },
