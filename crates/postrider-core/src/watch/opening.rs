@@ -26,6 +26,9 @@ impl Watch {
     pub(super) fn opened(&mut self, selected: Selected, at: At) -> Effect {
         let now = at.now.monotonic;
         self.answered();
+        if let Some(trouble) = self.trouble.as_deref_mut() {
+            trouble.standby_failures = 0;
+        }
         let standby_at = selected.session_ends.map(|ends| {
             let lead = self.policy.standby_lead_max.min((ends - now) / 5);
             // Sessions that share a token do not all ask for their successors at once.

@@ -7,7 +7,7 @@ use super::{
     batch::{Batch, Origin, reply},
     commit::Then,
     counting::{Count, Step},
-    trouble::{Danger, GapsFull, Mark, Pick, Probed, Seen, Trouble, wait},
+    trouble::{Caution, Danger, GapsFull, Mark, Pick, Probed, Seen, Trouble, wait},
 };
 use crate::{
     cursor::{Break, Cursor},
@@ -119,9 +119,6 @@ impl Watch {
             let entry = self.vanished(cursor.clone(), &gone, &round);
             return self.commit(entry, Then::Round(round), at);
         }
-        if let Some(uid) = self.control(&round, at) {
-            return self.probe(round, uid);
-        }
         if (!round.todo.is_empty() && self.room() > 0) || !round.gaps.is_empty() {
             return self.advance(round, at);
         }
@@ -163,18 +160,17 @@ impl Watch {
     }
 
     /// Whether a message is at fault shows only beside another one that can be read. Where none
-    /// was since the last try, and none will be before the next, one is read for that alone: one
-    /// that is kept back because the gaps are full, or the newest that was taken.
+    /// was since the last try of a gap, one is read for that alone: one that is kept back because
+    /// the gaps are full, or the newest that was taken.
     fn control(&mut self, round: &Round, at: At) -> Option<Uid> {
         let read_at = self.read_at;
-        let is_idle = round.todo.is_empty() || self.room() == 0;
         let anchor = self.cursor.as_ref()?.anchor;
         let trouble = self.trouble.as_deref_mut()?;
         let is_owed = round
             .gaps
             .iter()
             .any(|gap| trouble.lacks_proof(*gap, read_at));
-        if !is_idle || !is_owed || trouble.probed == Probed::Yes {
+        if !is_owed || trouble.probed == Probed::Yes {
             return None;
         }
         trouble.probed = Probed::Yes;
@@ -186,6 +182,22 @@ impl Watch {
             .or(anchor.map(|(uid, _)| uid))
     }
 
+    fn begin_probe(&mut self, mut round: Box<Round>, uid: Uid, at: At) -> Effect {
+        let is_careful = self
+            .trouble
+            .as_deref()
+            .is_some_and(|trouble| trouble.caution != Caution::No);
+        let mark = if is_careful { Mark::Batch } else { Mark::None };
+        let is_above = self.cursor.as_ref().is_some_and(|it| it.is_above(uid));
+        match self.mark(&[uid], mark).filter(|_| is_above) {
+            Some(entry) => {
+                round.work = Work::Probe(uid);
+                self.commit(entry, Then::Round(round), at)
+            }
+            None => self.probe(round, uid),
+        }
+    }
+
     fn probe(&mut self, mut round: Box<Round>, uid: Uid) -> Effect {
         round.work = Work::Probe(uid);
         self.state = State::Working(round);
@@ -195,7 +207,7 @@ impl Watch {
         }
     }
 
-    fn probed(&mut self, uid: Uid, input: Input, at: At) -> Effect {
+    fn probed(&mut self, round: Box<Round>, uid: Uid, input: Input, at: At) -> Effect {
         match input {
             Input::Read(answers) => {
                 self.answered();
@@ -203,9 +215,9 @@ impl Watch {
                     Reply::Whole(_) => self.read_at = Some(at.now.monotonic),
                     Reply::Missing | Reply::Empty(_) | Reply::Unreadable => {}
                 }
-                self.survey(at)
+                self.advance(round, at)
             }
-            Input::Failed(Failure::Refused) if !self.refused(&[uid]) => self.survey(at),
+            Input::Failed(Failure::Refused) => self.advance(round, at),
             input => {
                 if input == Input::Failed(Failure::Connection) {
                     self.lost(&[uid], Mark::None, at);
@@ -227,22 +239,11 @@ impl Watch {
 
     /// The next batch: new mail first, so that a bad message does not keep others waiting.
     pub(super) fn advance(&mut self, mut round: Box<Round>, at: At) -> Effect {
-        match mem::replace(&mut round.count, Count::Undecided) {
-            Count::Undecided => match self.count_for(self.broken(), &round) {
-                Count::Running(tally) => return self.count_on(round, tally, at),
-                Count::Undecided | Count::Done => round.count = Count::Done,
-            },
-            Count::Running(tally) => return self.count_on(round, tally, at),
-            Count::Done => round.count = Count::Done,
-        }
         if !round.todo.is_empty() && self.room() > 0 {
-            if let Some(trouble) = self.trouble.as_deref_mut() {
-                trouble.gaps_full = GapsFull::No;
-            }
-            let pick = self.pick(round.todo.iter().rev().copied(), at);
-            let left = round.todo.len() - pick.taken;
-            round.todo.truncate(left);
-            return self.begin(round, Origin::New, pick, at);
+            return self.advance_new(round, at);
+        }
+        if let Some(uid) = self.control(&round, at) {
+            return self.begin_probe(round, uid, at);
         }
         match round.gaps.pop() {
             Some(gap) => {
@@ -251,6 +252,24 @@ impl Watch {
             }
             None => self.survey(at),
         }
+    }
+
+    fn advance_new(&mut self, mut round: Box<Round>, at: At) -> Effect {
+        let count = match mem::replace(&mut round.count, Count::Undecided) {
+            Count::Undecided => self.count_for(self.broken(), &round),
+            count @ (Count::Running(_) | Count::Done) => count,
+        };
+        if let Count::Running(tally) = count {
+            return self.count_on(round, tally, at);
+        }
+        round.count = Count::Done;
+        if let Some(trouble) = self.trouble.as_deref_mut() {
+            trouble.gaps_full = GapsFull::No;
+        }
+        let pick = self.pick(round.todo.iter().rev().copied(), at);
+        let left = round.todo.len() - pick.taken;
+        round.todo.truncate(left);
+        self.begin(round, Origin::New, pick, at)
     }
 
     pub(super) fn pick(&mut self, list: impl Iterator<Item = Uid>, at: At) -> Pick {
@@ -318,7 +337,7 @@ impl Watch {
         match mem::replace(&mut round.work, Work::Idle) {
             Work::Count(step) => self.count_answered(round, step, input, at),
             Work::Batch(batch) => self.batch_answered(round, batch, input, at),
-            Work::Probe(uid) => self.probed(uid, input, at),
+            Work::Probe(uid) => self.probed(round, uid, input, at),
             Work::Idle => self.astray(input, at),
         }
     }
@@ -345,9 +364,14 @@ impl Watch {
         }
     }
 
-    /// The server said NO to reading these. Whether that is so often that the session goes.
+    /// The server said NO to reading these. Whether that is so often that the session goes: a
+    /// message that was refused before says nothing new of the session.
     pub(super) fn refused(&mut self, uids: &[Uid]) -> bool {
         let trouble = self.trouble();
+        let suspect = uids.first().and_then(|uid| trouble.suspect(*uid));
+        if suspect.is_some_and(|it| it.seen == Seen::Refused) {
+            return false;
+        }
         trouble.refused_in_row = trouble.refused_in_row.saturating_add(1);
         if uids.len() > 1 {
             trouble.narrow(uids, Danger::No);

@@ -219,7 +219,6 @@ impl Trouble {
     /// There was nothing left to read: the process survived what it had been reading.
     pub(super) fn calm(&mut self) {
         self.caution = Caution::No;
-        self.refused_in_row = 0;
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -251,10 +250,10 @@ impl Trouble {
         })
     }
 
-    /// Nothing speaks against reading it without a mark.
+    /// Nothing speaks against reading it.
     pub(super) fn is_harmless(&self, uid: Uid) -> bool {
         let in_doubt = self.doubt.is_some_and(|doubt| doubt.covers(uid));
-        self.suspect(uid).is_none() && !in_doubt && self.caution == Caution::No
+        self.suspect(uid).is_none() && !in_doubt
     }
 
     /// Chooses what is read next. What belongs together by its risk is read together.

@@ -18,6 +18,9 @@ const BREAK_LASTS: Duration = Duration::from_secs(24 * 60 * 60);
 impl Watch {
     /// A fresh survey brought nothing to read: stores what that proves, then waits.
     pub(super) fn settle(&mut self, at: At) -> Effect {
+        if let Some(trouble) = self.trouble.as_deref_mut() {
+            trouble.calm();
+        }
         let Some(cursor) = self.cursor.as_ref() else {
             return self.wait(at);
         };
@@ -51,7 +54,6 @@ impl Watch {
         let mut until = (now + self.policy.cycle).min(examine.max(now));
         let gaps = self.cursor.as_ref().map(|cursor| cursor.gaps.as_slice());
         if let (Some(trouble), Some(gaps)) = (self.trouble.as_deref_mut(), gaps) {
-            trouble.calm();
             if let Some(due) = trouble.next_due(gaps) {
                 until = until.min(due.max(now));
             }

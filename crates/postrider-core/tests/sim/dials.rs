@@ -23,6 +23,7 @@ pub(crate) struct Dials {
     /// Wall-clock jumps of days; only where nothing breaks, because INTERNALDATE is held against
     /// that clock then.
     pub(crate) jumps: f64,
+    pub(crate) wild_clock: bool,
     /// Odd messages bite already when only their headers are read.
     pub(crate) facts_bite: bool,
 }
@@ -49,18 +50,24 @@ impl Dials {
             odd: dial(0.2),
             breaks: dial(0.015),
             jumps: 0.0,
+            wild_clock: false,
             facts_bite: false,
         };
         dials.arrive += dial(0.4);
         if dials.breaks == 0.0 {
             dials.jumps = dial(0.02);
         }
+        dials.wild_clock = dials.jumps > 0.0;
         dials.facts_bite = rng.chance(0.5);
         dials
     }
 
-    /// All is well.
-    pub(crate) fn calm() -> Self {
-        Self::default()
+    /// All is well from now on.
+    pub(crate) fn calm(&self) -> Self {
+        Self {
+            wild_clock: self.wild_clock,
+            facts_bite: self.facts_bite,
+            ..Self::default()
+        }
     }
 }

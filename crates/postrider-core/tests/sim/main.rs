@@ -22,7 +22,6 @@ use std::{env, thread};
 use postrider_core::watch::Effect;
 
 use crate::{
-    dials::Dials,
     server::Nature,
     world::{Happening, Tally, World},
 };
@@ -114,7 +113,7 @@ fn turn(world: &mut World, effect: Effect) -> Effect {
 /// No more faults: the watch has to come to rest with everything taken.
 fn calm_down(world: &mut World, mut effect: Effect) {
     world.say(|| "==== calm".to_owned());
-    world.dials = Dials::calm();
+    world.dials = world.dials.calm();
     world.full_until(0);
     let since = world.mono;
     let long = u64::try_from(world.policy.examine_every.as_millis()).unwrap();

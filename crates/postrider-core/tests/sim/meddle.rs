@@ -38,15 +38,20 @@ impl World {
         if !self.rng.chance(self.dials.odd) {
             return Nature::Good;
         }
-        match self.rng.range(0, 4) {
+        let nature = match self.rng.range(0, 4) {
             0 => Nature::Poison,
             1 => Nature::Killer,
             2 => Nature::Empty,
             3 => Nature::Unreadable,
-            // Under the anchor's UID it would hide that UIDs went back, for half an hour.
-            _ if self.seen.rolled_back => Nature::Good,
             _ => Nature::Refused,
+        };
+        // Under the anchor's UID the one would hide that UIDs went back, for half an hour; the
+        // other would kill every process that looks whether they did.
+        let hides = matches!(nature, Nature::Refused | Nature::Killer);
+        if self.seen.rolled_back && hides {
+            return Nature::Good;
         }
+        nature
     }
 
     pub(crate) fn arrive(&mut self) {
@@ -73,7 +78,6 @@ impl World {
     }
 
     fn expunge(&mut self) {
-        let anchor = self.store.cursor.as_ref().and_then(|cursor| cursor.anchor);
         let uids: Vec<u32> = self.server.folder().mails.keys().copied().collect();
         // The newest ones are most interesting, because their loss lowers the highest UID.
         let uid = if self.rng.chance(0.5) {
@@ -85,8 +89,7 @@ impl World {
             return;
         };
         // UIDs that were given out again are told by the anchor alone, so it stays until seen.
-        let is_anchor = anchor.is_some_and(|(anchor, _)| anchor.get() == uid);
-        if self.seen.rolled_back && is_anchor {
+        if self.seen.rolled_back {
             return;
         }
         self.server.expunge(uid);

@@ -192,6 +192,7 @@ impl World {
                 self.seen.survey = Some(survey.uids.clone());
                 self.seen.listed.clone_from(&survey.uids);
                 self.seen.read_since = false;
+                self.seen.cautious &= !survey.uids.is_empty();
             }
             // A NO to a read takes nothing away from the survey before it.
             Input::Failed(Failure::Refused) => {}
@@ -606,7 +607,9 @@ impl World {
     fn act_wait(&mut self, until: Monotonic, standby_at: Option<Monotonic>) -> Input {
         self.check_wait(until);
         self.tally.add("waited");
-        self.seen.cautious = false;
+        let cursor = self.store.cursor.as_ref();
+        let above = |uid: &Uid| cursor.is_some_and(|cursor| cursor.is_above(*uid));
+        self.seen.cautious &= self.seen.listed.iter().any(above);
         let length = until.0.saturating_sub(self.mono);
         let part = Duration::from_millis(self.rng.range(0, length));
         if let Some(at) = standby_at.filter(|at| *at < until && self.rng.chance(0.7)) {
