@@ -10,10 +10,20 @@ use crate::{clock, directory::Directory, shared::Shared, telemetry::mail::State}
 
 const FRESH: Duration = Duration::from_secs(2);
 
+/// Adding up a large ledger takes a while: it is done at most for this share of the time.
+const SUMS_SHARE: u32 = 20;
+
 pub struct Gauges {
     shared: Arc<Shared>,
     directory: Arc<Directory>,
-    last: Mutex<Option<Monotonic>>,
+    /// When each may be looked up again.
+    next: Mutex<Next>,
+}
+
+#[derive(Default)]
+struct Next {
+    all: Monotonic,
+    sums: Monotonic,
 }
 
 /// The states of all watches at a glance.
@@ -120,20 +130,25 @@ impl Gauges {
         Self {
             shared,
             directory,
-            last: Mutex::new(None),
+            next: Mutex::default(),
         }
     }
 
     /// Looks everything up, unless that was done a moment ago.
     pub async fn refresh(&self) {
-        let mut last = self.last.lock().await;
+        let mut next = self.next.lock().await;
         let now = clock::monotonic();
-        if last.is_some_and(|at| now - at < FRESH) {
+        if now < next.all {
             return;
         }
-        *last = Some(now);
+        next.all = now + FRESH;
         self.watches();
         self.outbox().await;
+        if now >= next.sums {
+            self.sums().await;
+            let took = clock::monotonic() - now;
+            next.sums = now + (took * SUMS_SHARE).max(FRESH);
+        }
     }
 
     fn watches(&self) {
@@ -183,6 +198,16 @@ impl Gauges {
             }
             Err(error) => process.store_failed("counting the outbox", &error),
         }
+        match self.shared.store.space().await {
+            Ok(space) => process
+                .outbox_bytes
+                .set(i64::try_from(space.used()).unwrap_or(i64::MAX)),
+            Err(error) => process.store_failed("measuring the store", &error),
+        }
+    }
+
+    async fn sums(&self) {
+        let process = &self.shared.telemetry.process;
         match self.shared.store.sums().await {
             Ok(sums) => {
                 self.shared
@@ -195,12 +220,6 @@ impl Gauges {
                     .set(sums.unaccounted_deliveries());
             }
             Err(error) => process.store_failed("adding up the account", &error),
-        }
-        match self.shared.store.space().await {
-            Ok(space) => process
-                .outbox_bytes
-                .set(i64::try_from(space.used()).unwrap_or(i64::MAX)),
-            Err(error) => process.store_failed("measuring the store", &error),
         }
     }
 }

@@ -23,11 +23,13 @@ pub async fn run(shared: Arc<Shared>, directory: Arc<Directory>, health: Arc<Hea
         expected = now + BEAT;
         // Forgetting what was delivered long ago goes through the writer in small steps, so it is
         // the proof that the writer lives.
-        match shared
-            .store
-            .prune(clock::wall(), shared.config().store.keep_delivered)
-            .await
-        {
+        let keep = if low_since.is_some() {
+            // Room is worth more than the memory of what was delivered.
+            Duration::ZERO
+        } else {
+            shared.config().store.keep_delivered
+        };
+        match shared.store.prune(clock::wall(), keep).await {
             Ok(_) => {
                 health.beat(clock::monotonic());
                 let glance = gauges::glance(&directory, shared.limits.stalled_after);
