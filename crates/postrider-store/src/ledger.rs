@@ -97,14 +97,14 @@ async fn find(
 /// The order of the join and the index are prescribed: without statistics SQLite would rather walk
 /// through the whole ledger of the watch.
 const RECALL: &str = "SELECT l.fingerprint, \
-    sum(l.epoch IS NOT ?1 AND l.outcome <> 2) - sum(l.epoch IS ?1 AND l.outcome = 2) \
+    sum(l.epoch IS NOT ?1 AND l.outcome NOT IN (2, 5)) - sum(l.epoch IS ?1 AND l.outcome = 2) \
     FROM (SELECT DISTINCT unhex(value) AS print FROM json_each(?2)) AS asked \
     CROSS JOIN ledger l INDEXED BY ledger_fingerprint \
     ON l.watch = ?3 AND substr(l.fingerprint, 1, 8) = substr(asked.print, 1, 8) \
     AND l.fingerprint = asked.print AND l.fingerprint IS NOT NULL GROUP BY l.fingerprint";
 
-/// How often each fingerprint was taken in other epochs than the present one, less its matches in
-/// the present one. The present epoch is the stored one while the stored cursor holds mail against
+/// How often each fingerprint was taken in other epochs than the present one (neither known nor
+/// vanished, which took nothing), less its matches in the present one. The present epoch is the stored one while the stored cursor holds mail against
 /// a break of continuity; before that is stored it has not begun, and all rows are of others.
 pub(crate) async fn recall(
     readers: &Readers,

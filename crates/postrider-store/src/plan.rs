@@ -251,6 +251,12 @@ impl<'a> Plan<'a> {
                 self.ledger(&mut change, commit, uid, *outcome, facts.get(key).copied());
             }
         }
+        // Others without tries were marked before a reading that has ended well.
+        let (gaps, outcomes) = (&change.cursor.gaps, &commit.entry.outcomes);
+        change.state.suspects.retain(|uid, tries| {
+            let is_named = || outcomes.iter().any(|(key, _)| *key == ItemKey::Uid(*uid));
+            *tries > 0 || gaps.contains(uid) || is_named()
+        });
         for (key, spool) in &commit.quarantined {
             let ItemKey::Uid(uid) = *key;
             let epoch = change.cursor.epoch.0;
