@@ -194,6 +194,13 @@ impl Mail {
         })
     }
 
+    /// A server that moves, breaks or comes back does so for all of its mailboxes: one line a minute
+    /// and kind tells of it, with the number of lines left out. Metrics count them all, and
+    /// `mailboxes` names them.
+    fn said(&self, what: &'static str) -> Option<u64> {
+        self.quiet.allow(what, "", clock::monotonic())
+    }
+
     pub fn connected(&self, watch: &WatchKey, took: Duration) {
         self.connects.with_label_values(&["ok"]).inc();
         self.commands
@@ -270,21 +277,33 @@ impl Mail {
     }
 
     pub fn first_sight(&self, watch: &WatchKey, highest: Option<u32>) {
-        tracing::info!(mailbox = %watch.mailbox, folder = %watch.folder, highest, "folder seen for the first time");
+        let Some(left_out) = self.said("first_sight") else {
+            return;
+        };
+        tracing::info!(mailbox = %watch.mailbox, folder = %watch.folder, left_out, highest, "folder seen for the first time");
     }
 
     pub fn uidvalidity_changed(&self, watch: &WatchKey, from: u32, to: u32) {
         self.uidvalidity_changes.inc();
-        tracing::warn!(mailbox = %watch.mailbox, folder = %watch.folder, from, to, "UIDVALIDITY changed; messages are matched by fingerprint, only unknown ones are sent");
+        let Some(left_out) = self.said("uidvalidity_changed") else {
+            return;
+        };
+        tracing::warn!(mailbox = %watch.mailbox, folder = %watch.folder, left_out, from, to, "UIDVALIDITY changed; messages are matched by fingerprint, only unknown ones are sent");
     }
 
     pub fn uids_went_back(&self, watch: &WatchKey, last: u32, highest: Option<u32>) {
-        tracing::warn!(mailbox = %watch.mailbox, folder = %watch.folder, last, highest, "UIDs went back; messages are matched by fingerprint, only unknown ones are sent");
+        let Some(left_out) = self.said("uids_went_back") else {
+            return;
+        };
+        tracing::warn!(mailbox = %watch.mailbox, folder = %watch.folder, left_out, last, highest, "UIDs went back; messages are matched by fingerprint, only unknown ones are sent");
     }
 
     pub fn held(&self, watch: &WatchKey, hold: &Hold) {
+        let Some(left_out) = self.said("held") else {
+            return;
+        };
         tracing::error!(
-            mailbox = %watch.mailbox, folder = %watch.folder, why = hold_reason(hold.why), messages = hold.messages, old = hold.old,
+            mailbox = %watch.mailbox, folder = %watch.folder, left_out, why = hold_reason(hold.why), messages = hold.messages, old = hold.old,
             "on hold: it cannot be proven which messages are new, nothing of this folder is sent. hint: look with `postrider mailboxes show {0}`, then `postrider mailboxes release {0} --send`, `--skip` or `--since DATE`", watch.mailbox
         );
     }
@@ -294,26 +313,41 @@ impl Mail {
     }
 
     pub fn quarantined(&self, watch: &WatchKey, uid: u32, why: Why) {
+        let Some(left_out) = self.said("quarantined") else {
+            return;
+        };
         tracing::error!(
-            mailbox = %watch.mailbox, folder = %watch.folder, uid, why = quarantine_reason(why),
+            mailbox = %watch.mailbox, folder = %watch.folder, left_out, uid, why = quarantine_reason(why),
             "message quarantined: it cannot be read; the mailbox goes on. hint: look at it in the mailbox by its UID"
         );
     }
 
     pub fn gap_closed(&self, watch: &WatchKey, uid: u32) {
-        tracing::info!(mailbox = %watch.mailbox, folder = %watch.folder, uid, "message read after earlier failures");
+        let Some(left_out) = self.said("gap_closed") else {
+            return;
+        };
+        tracing::info!(mailbox = %watch.mailbox, folder = %watch.folder, left_out, uid, "message read after earlier failures");
     }
 
     pub fn state_lost(&self, watch: &WatchKey) {
-        tracing::warn!(mailbox = %watch.mailbox, folder = %watch.folder, "the stored state of this folder is gone; messages are matched by fingerprint, only unknown ones are sent");
+        let Some(left_out) = self.said("state_lost") else {
+            return;
+        };
+        tracing::warn!(mailbox = %watch.mailbox, folder = %watch.folder, left_out, "the stored state of this folder is gone; messages are matched by fingerprint, only unknown ones are sent");
     }
 
     pub fn gaps_full(&self, watch: &WatchKey, gaps: u32) {
-        tracing::error!(mailbox = %watch.mailbox, folder = %watch.folder, gaps, "too many messages cannot be read; what comes after them waits until one can. hint: look at the server's log for this mailbox");
+        let Some(left_out) = self.said("gaps_full") else {
+            return;
+        };
+        tracing::error!(mailbox = %watch.mailbox, folder = %watch.folder, left_out, gaps, "too many messages cannot be read; what comes after them waits until one can. hint: look at the server's log for this mailbox");
     }
 
     pub fn next_generation(&self, watch: &WatchKey, events: u32) {
-        tracing::error!(mailbox = %watch.mailbox, folder = %watch.folder, events, "an event id was taken by another message; stored under its next generation. hint: please report this, it should not happen");
+        let Some(left_out) = self.said("next_generation") else {
+            return;
+        };
+        tracing::error!(mailbox = %watch.mailbox, folder = %watch.folder, left_out, events, "an event id was taken by another message; stored under its next generation. hint: please report this, it should not happen");
     }
 
     pub fn audit_done(&self, watch: &WatchKey, looked_at: usize, missing: usize) {
@@ -326,12 +360,18 @@ impl Mail {
 
     pub fn panicked(&self, watch: &WatchKey, again_in: Duration) {
         self.panics.inc();
-        tracing::error!(mailbox = %watch.mailbox, folder = %watch.folder, again_in_s = again_in.as_secs(), "watch ended by a panic and is started again; other mailboxes are not affected. hint: please report the line logged before");
+        let Some(left_out) = self.said("panicked") else {
+            return;
+        };
+        tracing::error!(mailbox = %watch.mailbox, folder = %watch.folder, left_out, again_in_s = again_in.as_secs(), "watch ended by a panic and is started again; other mailboxes are not affected. hint: please report the line logged before");
     }
 
     pub fn stalled(&self, watch: &WatchKey, silent: Duration) {
         self.stalls.inc();
-        tracing::warn!(mailbox = %watch.mailbox, folder = %watch.folder, silent_s = silent.as_secs(), "no sign of life in time; the watch is started again");
+        let Some(left_out) = self.said("stalled") else {
+            return;
+        };
+        tracing::warn!(mailbox = %watch.mailbox, folder = %watch.folder, left_out, silent_s = silent.as_secs(), "no sign of life in time; the watch is started again");
     }
 
     pub fn auth_failed(&self, watch: &WatchKey, server: &str, detail: &str) {
@@ -339,6 +379,9 @@ impl Mail {
     }
 
     pub fn recovered(&self, watch: &WatchKey, after: Duration) {
-        tracing::info!(mailbox = %watch.mailbox, folder = %watch.folder, after_s = after.as_secs(), "watched again");
+        let Some(left_out) = self.said("recovered") else {
+            return;
+        };
+        tracing::info!(mailbox = %watch.mailbox, folder = %watch.folder, left_out, after_s = after.as_secs(), "watched again");
     }
 }
