@@ -34,6 +34,9 @@ pub trait BodySink: Send {
 
     /// A destination for a body of this many bytes. Whose it is may be told only after it.
     fn open(&mut self, size: u64) -> impl Future<Output = io::Result<Self::Writer>> + Send;
+
+    /// The server made progress, in the sense of the deadline: it lives.
+    fn progressed(&mut self) {}
 }
 
 /// How much of the bodies may be held in memory; above either, they go to the sink.
@@ -148,7 +151,11 @@ impl<S: BodySink> Reading<'_, S> {
         let mut progress = Progress::new(deadlines.command, deadlines.progress);
         loop {
             match conversation.framer.step()? {
-                Step::More => progress.receive(conversation).await?,
+                Step::More => {
+                    if progress.receive(conversation).await? {
+                        self.sink.progressed();
+                    }
+                }
                 Step::Announced(size) => {
                     progress.in_body = self.place(conversation, size).await?;
                 }
@@ -163,6 +170,7 @@ impl<S: BodySink> Reading<'_, S> {
                         Response::Untagged(Untagged::Fetch(fetch)) => {
                             if self.take(*fetch, frame, uids).await? {
                                 progress.made();
+                                self.sink.progressed();
                             }
                         }
                         Response::Untagged(_) => {}
@@ -323,7 +331,8 @@ impl Progress {
         self.deadline = Instant::now() + self.every;
     }
 
-    async fn receive(&mut self, conversation: &mut Conversation) -> Result<(), Error> {
+    /// Whether this was progress.
+    async fn receive(&mut self, conversation: &mut Conversation) -> Result<bool, Error> {
         let before = conversation.received();
         timeout_at(self.deadline, conversation.receive())
             .await
@@ -332,8 +341,9 @@ impl Progress {
             self.bytes += conversation.received() - before;
             if self.bytes >= PROGRESS_BYTES {
                 self.made();
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(false)
     }
 }

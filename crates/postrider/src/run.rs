@@ -23,7 +23,7 @@ use crate::{
     gauges::Gauges,
     heartbeat,
     http::{self, Health, Ready},
-    shared::{self, Shared},
+    shared::{Ramp, Shared},
     supervisor::{Channels, Command, DryRun, Supervisor},
     telemetry::Telemetry,
     tls::TlsConfigs,
@@ -97,11 +97,12 @@ impl Daemon {
             health.clone(),
         )));
         let supervisor = Supervisor::new(shared.clone(), directory.clone(), config_path);
-        let supervisor = tokio::spawn(supervisor.run(Channels {
+        let supervised = supervisor.run(Channels {
             commands: received,
             endpoints,
             credentials,
-        }));
+        });
+        let supervisor = tokio::spawn(guarded(supervised, shared.clone()));
         telemetry.process.config_loaded(config.mailboxes.len());
         health.set_ready(Ready::Yes);
         Ok(Self {
@@ -167,7 +168,7 @@ async fn share(
         dispatcher,
         telemetry: telemetry.clone(),
         tls: TlsConfigs::default(),
-        ramp: shared::ramp(&config.limits),
+        ramp: Ramp::new(&config.limits),
         memory: Arc::new(Semaphore::new(
             usize::try_from(memory)
                 .unwrap_or(Semaphore::MAX_PERMITS)
@@ -189,6 +190,14 @@ fn store_options(config: &Config) -> Options {
         reserve_bytes: store.reserve_bytes,
         budget_bytes: store.budget_bytes,
         due_ahead_max: RetryPolicy::default().longest_wait(),
+    }
+}
+
+/// A process without its supervisor watches nothing: better one that starts anew.
+async fn guarded(supervised: impl Future<Output = ()> + Send + 'static, shared: Arc<Shared>) {
+    if let Err(ended) = tokio::spawn(supervised).await {
+        tracing::error!("the supervisor ended early: {ended}");
+        shared.fatal.cancel();
     }
 }
 

@@ -1,6 +1,10 @@
 //! What every watch of the process leans on, handed around as one `Arc`.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use postrider_store::Store;
@@ -24,7 +28,7 @@ pub struct Shared {
     pub telemetry: Arc<Telemetry>,
     pub tls: TlsConfigs,
     /// Logins per server host: a start or the end of an outage is a ramp, not a wall.
-    pub ramp: DefaultKeyedRateLimiter<String>,
+    pub ramp: Ramp,
     /// KiB of the one budget for everything that is being read and parsed.
     pub memory: Arc<Semaphore>,
     /// One large message is parsed at a time.
@@ -46,8 +50,31 @@ impl Shared {
     }
 }
 
-pub fn ramp(limits: &Limits) -> DefaultKeyedRateLimiter<String> {
-    let rate = NonZeroU32::new(limits.logins_per_second).unwrap_or(NonZeroU32::MIN);
-    let burst = NonZeroU32::new(limits.login_burst).unwrap_or(NonZeroU32::MIN);
-    RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst))
+/// Logins at a set rate per server host, in the order in which they came.
+pub struct Ramp {
+    limiter: DefaultKeyedRateLimiter<String>,
+    /// One at a time asks the limiter: ten thousand that all ask it whenever one may go would keep
+    /// the processor busy, and some of them waiting for ever.
+    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Ramp {
+    pub fn new(limits: &Limits) -> Self {
+        let rate = NonZeroU32::new(limits.logins_per_second).unwrap_or(NonZeroU32::MIN);
+        let burst = NonZeroU32::new(limits.login_burst).unwrap_or(NonZeroU32::MIN);
+        Self {
+            limiter: RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst)),
+            turns: Mutex::default(),
+        }
+    }
+
+    /// Returns when a login at this host may begin. Safe to drop: the next one moves up.
+    pub async fn turn(&self, host: &String) {
+        let turns = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.entry(host.clone()).or_default().clone()
+        };
+        let _turn = turns.lock().await;
+        self.limiter.until_key_ready(host).await;
+    }
 }

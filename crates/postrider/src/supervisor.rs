@@ -24,6 +24,7 @@ use crate::{
     gate::MailboxGate,
     shared::Shared,
     system_events::{self, Happening},
+    telemetry::mail::State,
     tokens,
     watch_line::WatchLine,
     watcher::Watcher,
@@ -75,6 +76,8 @@ struct Running {
     task: AbortHandle,
     started: Monotonic,
     failures: u32,
+    /// It was told to stop: however it ends, it is not started again.
+    stopping: bool,
 }
 
 /// What the supervisor hears from others.
@@ -168,6 +171,7 @@ impl Supervisor {
                 task,
                 started: clock::monotonic() + delay,
                 failures,
+                stopping: false,
             },
         );
     }
@@ -183,6 +187,13 @@ impl Supervisor {
         };
         match panicked {
             None => self.succeed(&run.mailbox.key),
+            Some(panicked) if run.stopping => {
+                if panicked {
+                    let mail = &self.shared.telemetry.mail;
+                    mail.panicked(&run.line.key, Duration::ZERO);
+                }
+                self.succeed(&run.mailbox.key);
+            }
             Some(panicked) => {
                 let lasted = clock::monotonic() - run.started;
                 let failures = if lasted >= RESTART.stable {
@@ -276,8 +287,14 @@ impl Supervisor {
             }
         }
         for key in &changes.mailboxes.changed {
-            let (Some(mailbox), Some(worker)) = (new.mailboxes.get(key), self.directory.get(key))
-            else {
+            let Some(mailbox) = new.mailboxes.get(key) else {
+                continue;
+            };
+            // Its old watches are ending already: what follows them is what counts.
+            let worker = self.directory.get(key).filter(|_| !self.is_stopping(key));
+            let Some(worker) = worker else {
+                self.successors.insert(key.clone(), mailbox.clone());
+                self.succeed(key);
                 continue;
             };
             if only_policy_differs(&worker.mailbox, mailbox) {
@@ -303,10 +320,19 @@ impl Supervisor {
         }
     }
 
-    fn stop(&self, key: &MailboxKey) {
-        for run in self.running.values().filter(|run| run.mailbox.key == *key) {
-            run.line.order(Order::Stop);
+    fn stop(&mut self, key: &MailboxKey) {
+        for run in self.running.values_mut() {
+            if run.mailbox.key == *key {
+                run.stopping = true;
+                run.line.order(Order::Stop);
+            }
         }
+    }
+
+    fn is_stopping(&self, key: &MailboxKey) -> bool {
+        self.running
+            .values()
+            .any(|run| run.mailbox.key == *key && run.stopping)
     }
 
     /// Looks for watches without a sign of life, and aborts them: they start anew.
@@ -415,7 +441,10 @@ impl Supervisor {
             if worker.mailbox.credential == *credential {
                 worker.gate.with(|gate| gate.credential_changed());
                 for line in worker.lines.iter() {
-                    line.order(Order::Resync);
+                    // Those that are watched, or on their way, have nothing to make good.
+                    if line.with_status(|status| rests(status.state)) {
+                        line.order(Order::Resync);
+                    }
                 }
             }
         });
@@ -444,6 +473,14 @@ fn gate_policy(connections_max: u32) -> GatePolicy {
     GatePolicy {
         connections_max,
         ..GatePolicy::default()
+    }
+}
+
+/// Whether a watch waits for its next try.
+fn rests(state: State) -> bool {
+    match state {
+        State::Backoff | State::AuthFailed | State::Throttled | State::StoreFull => true,
+        State::Connecting | State::Syncing | State::Watching | State::Held | State::Paused => false,
     }
 }
 

@@ -26,7 +26,8 @@ pub struct Happening<'a> {
 }
 
 /// Endpoints that get this event: the mailbox's own, or all where no mailbox is concerned, as far
-/// as they asked for the type.
+/// as they asked for the type. A mailbox that is configured no more has none: what it holds is not
+/// for everybody.
 pub fn receivers(
     config: &Config,
     mailbox: Option<&MailboxKey>,
@@ -38,10 +39,10 @@ pub fn receivers(
             .get(key)
             .is_some_and(|endpoint| endpoint.types.contains(&event_type))
     };
-    match mailbox.and_then(|key| config.mailboxes.get(key)) {
+    match mailbox.map(|key| config.mailboxes.get(key)) {
         Some(mailbox) => mailbox
-            .endpoints
-            .iter()
+            .into_iter()
+            .flat_map(|mailbox| mailbox.endpoints.iter())
             .filter(|key| wants(key))
             .cloned()
             .collect(),

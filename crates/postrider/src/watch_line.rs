@@ -4,7 +4,10 @@
 //! an await.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,7 +28,12 @@ pub struct WatchLine {
     orders: Mutex<Vec<Order>>,
     notify: Notify,
     status: Mutex<Status>,
+    /// Waits that are under way for something of our own: a turn, memory, the store.
+    ours: AtomicU32,
 }
+
+/// A wait for something of our own, which says nothing of the server. It ends when dropped.
+pub struct OurWait<'a>(&'a WatchLine);
 
 /// Where a watch stands.
 #[derive(Clone, Debug)]
@@ -35,6 +43,8 @@ pub struct Status {
     /// The last proof of life: a tagged OK or untagged data.
     pub life: Monotonic,
     pub life_at: Wall,
+    /// Since when a sign of life is to be expected, if there was none later.
+    pub expected: Monotonic,
     /// The last time that a survey came back empty or all of it was committed.
     pub synced_at: Option<Wall>,
     pub wake: Option<(&'static str, Wall)>,
@@ -73,6 +83,7 @@ impl WatchLine {
                 since: now.wall,
                 life: now.monotonic,
                 life_at: now.wall,
+                expected: now.monotonic,
                 synced_at: None,
                 wake: None,
                 trouble: None,
@@ -80,6 +91,7 @@ impl WatchLine {
                 polling: false,
                 next_try: None,
             }),
+            ours: AtomicU32::new(0),
         }
     }
 
@@ -120,6 +132,31 @@ impl WatchLine {
         }
     }
 
+    /// Waits until the order to stop is in the queue, and leaves the queue as it is.
+    pub async fn stopped(&self) {
+        while !self.must_stop() {
+            self.notify.notified().await;
+        }
+    }
+
+    /// Whether the order to stop waits to be taken.
+    pub fn must_stop(&self) -> bool {
+        lock(&self.orders).contains(&Order::Stop)
+    }
+
+    /// Takes an order to pause out of the queue, wherever in it it stands.
+    pub fn take_pause(&self) -> bool {
+        let mut orders = lock(&self.orders);
+        let found = orders.iter().position(|order| *order == Order::Pause);
+        found.map(|index| orders.remove(index)).is_some()
+    }
+
+    /// From here on, until it is dropped, nothing is expected of the server.
+    pub fn our_wait(&self) -> OurWait<'_> {
+        self.ours.fetch_add(1, Ordering::AcqRel);
+        OurWait(self)
+    }
+
     pub fn status(&self) -> Status {
         lock(&self.status).clone()
     }
@@ -137,6 +174,10 @@ impl WatchLine {
     pub fn enter(&self, state: State) {
         let mut status = lock(&self.status);
         if status.state != state {
+            // A watch that has just begun to try is not silent for as long as it did not try.
+            if !is_live(status.state) && is_live(state) {
+                status.expected = clock::monotonic();
+            }
             status.state = state;
             status.since = clock::wall();
             status.next_try = None;
@@ -153,15 +194,86 @@ impl WatchLine {
 
     /// How long the watch, which ought to be live, has been without a sign of life.
     pub fn silent(&self, now: Monotonic) -> Option<Duration> {
-        let status = lock(&self.status);
-        match status.state {
-            State::Connecting | State::Syncing | State::Watching => Some(now - status.life),
-            State::Backoff
-            | State::AuthFailed
-            | State::Throttled
-            | State::Held
-            | State::Paused
-            | State::StoreFull => None,
+        if self.ours.load(Ordering::Acquire) > 0 {
+            return None;
         }
+        let status = lock(&self.status);
+        is_live(status.state).then(|| now - status.life.max(status.expected))
+    }
+}
+
+/// Whether the server is expected to give signs of life in this state.
+fn is_live(state: State) -> bool {
+    match state {
+        State::Connecting | State::Syncing | State::Watching => true,
+        State::Backoff
+        | State::AuthFailed
+        | State::Throttled
+        | State::Held
+        | State::Paused
+        | State::StoreFull => false,
+    }
+}
+
+impl Drop for OurWait<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.status).expected = clock::monotonic();
+        self.0.ours.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line() -> WatchLine {
+        WatchLine::new(WatchKey {
+            mailbox: "support".into(),
+            folder: "INBOX".into(),
+        })
+    }
+
+    fn silent(line: &WatchLine, ahead: Duration) -> Option<Duration> {
+        line.silent(clock::monotonic() + ahead)
+    }
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_watch_that_tries_again_after_a_long_outage_is_not_silent_since_the_outage_began() {
+        let line = line();
+        line.update(|status| status.state = State::Backoff);
+        line.update(|status| status.life = Monotonic(0));
+        line.update(|status| status.expected = Monotonic(0));
+        assert_eq!(silent(&line, LONG), None, "nothing is expected in a pause");
+        line.enter(State::Connecting);
+        assert!(silent(&line, Duration::ZERO).unwrap() < Duration::from_secs(60));
+        assert!(silent(&line, LONG).unwrap() >= LONG, "from then on it is");
+    }
+
+    #[test]
+    fn waiting_for_our_own_is_not_the_servers_silence() {
+        let line = line();
+        line.update(|status| status.expected = Monotonic(0));
+        line.update(|status| status.life = Monotonic(0));
+        let wait = line.our_wait();
+        assert_eq!(silent(&line, LONG), None);
+        drop(wait);
+        assert!(silent(&line, Duration::ZERO).unwrap() < Duration::from_secs(60));
+    }
+
+    #[tokio::test]
+    async fn looking_for_the_order_to_stop_takes_no_other_order() {
+        let line = line();
+        line.order(Order::Resync);
+        line.order(Order::Pause);
+        let early = tokio::time::timeout(Duration::from_millis(20), line.stopped()).await;
+        assert!(early.is_err());
+        assert!(line.take_pause());
+        assert!(!line.take_pause());
+        line.order(Order::Stop);
+        line.stopped().await;
+        assert_eq!(line.next_order().await, Order::Resync);
+        assert_eq!(line.next_order().await, Order::Stop);
     }
 }

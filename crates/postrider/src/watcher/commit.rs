@@ -17,8 +17,7 @@ impl Watcher {
     pub(super) async fn commit(&mut self, entry: Entry) -> Result<(), Failure> {
         let now = clock::wall();
         let config = self.shared.config();
-        let endpoints =
-            system_events::receivers(&config, Some(&self.mailbox.key), EventType::MessageReceived);
+        let endpoints = self.receivers(&config);
         let mut commit = Commit {
             watch: self.key().clone(),
             found_by: self.found_by(&entry),
@@ -49,9 +48,31 @@ impl Watcher {
                 .iter()
                 .filter_map(|notice| self.notice_event(&config, notice, now)),
         );
+        let line = self.line.clone();
+        let ours = line.our_wait();
         let result = self.store_commit(commit, slots).await;
+        drop(ours);
         self.batch.clear();
         result
+    }
+
+    /// Whom a message is owed to. A mailbox that was taken out of the configuration and still has
+    /// a batch in hand owes it to its own endpoints, and to no others.
+    fn receivers(&self, config: &crate::config::Config) -> Vec<EndpointKey> {
+        let kind = EventType::MessageReceived;
+        if config.mailboxes.contains_key(&self.mailbox.key) {
+            return system_events::receivers(config, Some(&self.mailbox.key), kind);
+        }
+        let wants = |key: &&EndpointKey| {
+            let endpoint = config.endpoints.get(*key);
+            endpoint.is_none_or(|endpoint| endpoint.types.contains(&kind))
+        };
+        self.mailbox
+            .endpoints
+            .iter()
+            .filter(wants)
+            .cloned()
+            .collect()
     }
 
     /// Puts what was read into the commit: facts, events, files of what is quarantined.

@@ -13,7 +13,9 @@ use postrider_core::{
     event::EventType,
     ids::{FolderName, Uid, WatchKey},
     time::Monotonic,
-    watch::{Effect, Facts, Failure, Input, Order, PauseReason, Selected, Stored, Wake, Watch},
+    watch::{
+        Effect, Facts, Failure, Input, Order, Outcome, PauseReason, Selected, Stored, Wake, Watch,
+    },
 };
 use postrider_imap::session::Session;
 use postrider_store::{Account, FoundBy};
@@ -80,6 +82,14 @@ impl Batch {
     }
 }
 
+/// How one life of a watch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Stopped,
+    /// An operator's pause, which is stored, came in the middle of reading: it is loaded anew.
+    Paused,
+}
+
 impl Watcher {
     pub fn new(
         shared: Arc<Shared>,
@@ -111,8 +121,16 @@ impl Watcher {
 
     /// Watches until it is told to stop.
     pub async fn run(mut self, delay: Duration) {
+        let mut delay = delay;
+        while self.watch(delay).await == Ended::Paused {
+            delay = Duration::ZERO;
+        }
+    }
+
+    /// One life of the watch, from what is stored.
+    async fn watch(&mut self, delay: Duration) -> Ended {
         let Some(stored) = self.load(delay).await else {
-            return;
+            return Ended::Stopped;
         };
         let mut watch = Watch::new(self.mailbox.policy.clone());
         let mut effect = watch.step(
@@ -120,12 +138,46 @@ impl Watcher {
             clock::now(),
             clock::chance(),
         );
+        let mut marked = false;
         while effect != Effect::Finish {
+            if !marked && let Some(ended) = self.broken_off(&effect).await {
+                return ended;
+            }
+            marked = marks(&effect);
             tracing::trace!(mailbox = %self.mailbox.key, folder = %self.folder, ?effect, "perform");
             let input = self.perform(effect).await;
             tracing::trace!(mailbox = %self.mailbox.key, folder = %self.folder, ?input, "answered");
             effect = watch.step(input, clock::now(), clock::chance());
         }
+        Ended::Stopped
+    }
+
+    /// Catching up may take hours, and ends only in a wait. An order to stop or to pause does not
+    /// have to wait for that: a watch may be dropped between any two effects.
+    async fn broken_off(&mut self, effect: &Effect) -> Option<Ended> {
+        match effect {
+            Effect::Open
+            | Effect::Examine
+            | Effect::Adopt
+            | Effect::Survey { .. }
+            | Effect::Recall(_)
+            | Effect::Read { .. } => {}
+            // The first two take orders themselves, the others are soon done.
+            Effect::Wait { .. }
+            | Effect::Pause { .. }
+            | Effect::Commit(_)
+            | Effect::Close
+            | Effect::Finish => return None,
+        }
+        let ended = if self.line.must_stop() {
+            Ended::Stopped
+        } else if self.line.take_pause() {
+            Ended::Paused
+        } else {
+            return None;
+        };
+        Box::pin(self.close()).await;
+        Some(ended)
     }
 
     fn key(&self) -> &WatchKey {
@@ -146,6 +198,8 @@ impl Watcher {
     /// The stored state; `None` where an order to stop came first.
     async fn load(&mut self, delay: Duration) -> Option<Stored> {
         let mut wait = delay;
+        let line = self.line.clone();
+        let _ours = line.our_wait();
         loop {
             if !wait.is_zero() && self.rest(wait).await {
                 return None;
@@ -172,15 +226,29 @@ impl Watcher {
         }
     }
 
-    /// Waits; `true` where an order to stop ended it. Other orders are about what is loaded anew.
+    /// Waits; `true` where an order to stop ended it. Other orders stay for the watch to take.
     async fn rest(&self, wait: Duration) -> bool {
         tokio::select! {
             () = tokio::time::sleep(wait) => false,
-            order = self.line.next_order() => order == Order::Stop,
+            () = self.line.stopped() => true,
         }
     }
 
     async fn perform(&mut self, effect: Effect) -> Input {
+        match effect {
+            // Between these a batch is under way.
+            Effect::Read { .. } | Effect::Recall(_) | Effect::Commit(_) => {}
+            // What was read to look at alone (an anchor, a probe) is not committed: its share of
+            // the memory budget must not be kept from others while this watch waits.
+            Effect::Pause { .. }
+            | Effect::Open
+            | Effect::Examine
+            | Effect::Adopt
+            | Effect::Survey { .. }
+            | Effect::Wait { .. }
+            | Effect::Close
+            | Effect::Finish => self.batch.clear(),
+        }
         match effect {
             Effect::Pause { until, why } => self.pause(until, why).await,
             Effect::Open => {
@@ -264,10 +332,13 @@ impl Watcher {
     /// An order as the watch takes it; the shell notes what it means for the next finding.
     fn ordered(&mut self, order: Order) -> Input {
         match &order {
-            // Whoever doubts wants the independent look as well.
+            // Whoever doubts a mailbox that is watched wants the independent look as well; one that
+            // was waited for, with a thousand others perhaps, gets it in its turn.
             Order::Resync => {
                 self.found_by = FoundBy::Order;
-                self.next_audit = clock::monotonic();
+                if self.session.is_some() {
+                    self.next_audit = clock::monotonic();
+                }
             }
             Order::Reread(_) | Order::Release(_) => self.found_by = FoundBy::Order,
             Order::Pause | Order::Resume | Order::Adopt | Order::Reconfigure(_) | Order::Stop => {}
@@ -288,6 +359,27 @@ impl Watcher {
                 Failure::Store
             }
         }
+    }
+}
+
+/// Whether this stores strikes against what is read next. Then that is read: a strike that was
+/// stored for nothing would count against the message.
+fn marks(effect: &Effect) -> bool {
+    match effect {
+        Effect::Commit(entry) => entry
+            .outcomes
+            .iter()
+            .any(|(_, outcome)| matches!(outcome, Outcome::Suspect { .. })),
+        Effect::Pause { .. }
+        | Effect::Open
+        | Effect::Examine
+        | Effect::Adopt
+        | Effect::Survey { .. }
+        | Effect::Recall(_)
+        | Effect::Read { .. }
+        | Effect::Wait { .. }
+        | Effect::Close
+        | Effect::Finish => false,
     }
 }
 

@@ -20,6 +20,7 @@ use postrider_webhook::payload;
 use tokio::io::AsyncReadExt;
 
 use super::Watcher;
+use crate::watch_line::WatchLine;
 
 /// Messages that are parsed before others may run on this thread.
 const PARSED_IN_A_ROW: usize = 8;
@@ -35,6 +36,7 @@ pub(super) struct Prepared {
 /// Sends large bodies to the spool.
 pub(super) struct Spooling<'a> {
     pub(super) spool: &'a Spool,
+    pub(super) line: &'a WatchLine,
 }
 
 impl BodySink for Spooling<'_> {
@@ -42,6 +44,10 @@ impl BodySink for Spooling<'_> {
 
     async fn open(&mut self, _size: u64) -> io::Result<SpoolWriter> {
         self.spool.create("message").await.map_err(to_io)
+    }
+
+    fn progressed(&mut self) {
+        self.line.alive();
     }
 }
 

@@ -60,16 +60,17 @@ impl Watcher {
         }
     }
 
-    /// Goes on with the standby; the old session is logged out beside.
+    /// Goes on with the standby; the old session is logged out beside. The folder is examined
+    /// again: what was read by the old session since the standby was opened would look as if
+    /// UIDs had gone back.
     pub(super) async fn adopt(&mut self) -> Result<Selected, Failure> {
         let Some(Standby::Ready(opened)) = self.standby.take() else {
             return Err(Failure::Connection);
         };
-        let selected = opened.selected.clone();
         if let Some(old) = self.session.replace(*opened) {
             tokio::spawn(log_out(old));
         }
-        Ok(selected)
+        self.examine().await
     }
 
     pub(super) async fn survey(&mut self, after: Cursor) -> Result<Survey, Failure> {
@@ -97,9 +98,11 @@ impl Watcher {
         let kib = READ_KIB
             .min(u32::try_from(self.shared.limits.memory_bytes / 1024).unwrap_or(u32::MAX))
             .max(1);
+        let turn = self.line.our_wait();
         let Ok(permit) = self.shared.memory.clone().acquire_many_owned(kib).await else {
             return Err(Failure::Store);
         };
+        drop(turn);
         self.batch.permits.push(permit);
         let started = clock::monotonic();
         let Some(open) = self.session.as_mut() else {
@@ -111,11 +114,18 @@ impl Watcher {
         };
         let mut sink = prepare::Spooling {
             spool: self.shared.store.spool(),
+            line: &self.line,
         };
         let read = open.session.read(&uids, part, memory, &mut sink).await;
         self.told("read", started);
         let read = read.map_err(|error| self.imap_failed(&error))?;
-        self.prepare(part, read).await
+        let answers = self.prepare(part, read).await?;
+        match part {
+            Part::Whole => {}
+            // Facts are small, and nothing of their reading is kept.
+            Part::Facts => self.batch.clear(),
+        }
+        Ok(answers)
     }
 
     pub(super) async fn close(&mut self) {
@@ -255,10 +265,13 @@ async fn open_permitted(
     folder: &FolderName,
     line: &Arc<WatchLine>,
 ) -> Result<(imap::session::Session, Selected), (Failure, String)> {
+    let turn = line.our_wait();
     tokio::select! {
-        () = shared.ramp.until_key_ready(&mailbox.server.host) => {}
+        () = shared.ramp.turn(&mailbox.server.host) => {}
         () = shared.stop.cancelled() => return Err((Failure::Connection, "postrider is stopping".to_owned())),
+        () = line.stopped() => return Err((Failure::Connection, "the watch is stopping".to_owned())),
     }
+    drop(turn);
     let started = clock::monotonic();
     let access = shared
         .tokens
@@ -363,8 +376,8 @@ fn note_failure(
     }
     line.update(|status| {
         let (since, reported) = match &status.trouble {
-            Some(old) if old.cause == cause(failure) => (old.since, old.reported),
-            Some(old) => (old.since, false),
+            // Whoever heard of a trouble wants to hear of its end, also if it looked otherwise since.
+            Some(old) => (old.since, old.reported),
             None => (now.wall, false),
         };
         status.trouble = Some(Box::new(Trouble {

@@ -84,3 +84,75 @@ async fn a_bad_configuration_is_refused_and_the_old_one_stays() {
     );
     world.expect_account().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_mailboxes_keep_no_memory_from_the_others() {
+    // Room for two reads at a time. Opening a folder reads its newest message to look at it.
+    let mut world = World::watching(Settings {
+        mailboxes: 5,
+        more: "[limits]\nmemory = \"16 MiB\"\nparse = \"1 MiB\"\n".to_owned(),
+        ..Settings::default()
+    })
+    .await;
+    for mailbox in 0..5 {
+        world.deliver(mailbox);
+    }
+    world.expect_all().await;
+    world.stop().await;
+    world.start();
+    world.expect_watching(5).await;
+    for mailbox in 0..5 {
+        world.deliver(mailbox);
+    }
+    world.expect_all().await;
+    world.expect_account().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_do_not_wait_until_a_mailbox_has_caught_up() {
+    let mut world = World::new(Settings {
+        mailboxes: 2,
+        group: "start = \"all\"\nbatch_max = 1\n".to_owned(),
+        ..Settings::default()
+    })
+    .await;
+    for mailbox in 0..2 {
+        world.burst(mailbox, 3000);
+    }
+    world.start();
+    world
+        .expect("reading begun", |world| {
+            world.mailbox("box0")["sums"]["event"].as_u64() > Some(5)
+        })
+        .await;
+    world.ask(&["mailboxes", "pause", "box0"]).unwrap();
+    world.expect_state("box0", "paused").await;
+    let taken = |world: &World| world.mailbox("box0")["sums"]["event"].as_u64().unwrap();
+    assert!(taken(&world) < 3000, "paused in the middle of it");
+    // One that is taken out of the configuration ends as well.
+    let gone = world.users.pop();
+    world.write_config();
+    world.ask(&["reload"]).unwrap();
+    world.expect_state("box1", "orphaned").await;
+    world.users.extend(gone);
+    world.write_config();
+    world.ask(&["reload"]).unwrap();
+    let began = std::time::Instant::now();
+    assert_eq!(world.stop().await, Some(0));
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(15),
+        "it did not wait for the end of the backlog"
+    );
+    assert!(!world.lost().is_empty(), "there was a backlog left");
+    world.start();
+    world.ask(&["mailboxes", "resume", "box0"]).ok();
+    world
+        .expect("the daemon runs", |world| {
+            world.ask(&["mailboxes", "resume", "box0"]).is_ok()
+        })
+        .await;
+    world
+        .expect_all_within(std::time::Duration::from_secs(90))
+        .await;
+    world.expect_account().await;
+}
