@@ -12,7 +12,15 @@ mod continuity;
 mod crash;
 mod delivery;
 mod disk;
+mod hostile;
+mod operator;
 mod outside;
 mod server;
 mod settings;
 mod world;
+
+mod faults;
+mod inject;
+mod post;
+mod prove;
+mod reliability;

@@ -156,3 +156,32 @@ async fn orders_do_not_wait_until_a_mailbox_has_caught_up() {
         .await;
     world.expect_account().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_refuses_every_search_is_shown_with_what_it_says() {
+    let world = World::watching(Settings::default()).await;
+    world
+        .server
+        .levers(postrider_sandbox::imap::Scope::Server, |levers| {
+            levers.refuse_next("UID SEARCH", 100_000);
+        });
+    world.burst(0, 2);
+    world
+        .expect("the refusal shown", |world| {
+            let shown = world.mailbox("box0");
+            shown["state"] == "backoff" && shown["last_error"]["cause"] == "refused"
+        })
+        .await;
+    world
+        .server
+        .levers(postrider_sandbox::imap::Scope::Server, |levers| {
+            levers.refuse_commands.clear();
+        });
+    world.expect_all().await;
+    world.expect_watching(1).await;
+    assert!(
+        world.mailbox("box0")["last_error"].is_null(),
+        "it is over, and shown so"
+    );
+    world.expect_account().await;
+}

@@ -6,7 +6,6 @@ use std::{
     fs,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -20,6 +19,8 @@ use postrider_sandbox::{
 };
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::post::Post;
 
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 pub(crate) const PASSWORD: &str = "correct horse";
@@ -38,8 +39,7 @@ pub(crate) struct World {
     /// More variables of the daemon's environment.
     pub(crate) environment: Vec<(String, String)>,
     daemon: Option<Child>,
-    sent: std::sync::Mutex<BTreeSet<String>>,
-    number: AtomicU64,
+    post: Post,
 }
 
 /// What a scenario wants different.
@@ -86,6 +86,7 @@ impl World {
         let proxy = FaultProxy::start(server.address()).await.unwrap();
         let receiver = Receiver::start(SECRET).await.unwrap();
         Self {
+            post: Post::new(mailboxes.clone()),
             dir,
             mailboxes,
             server,
@@ -95,8 +96,6 @@ impl World {
             settings,
             environment: Vec::new(),
             daemon: None,
-            sent: Default::default(),
-            number: AtomicU64::new(1),
         }
     }
 
@@ -180,14 +179,17 @@ impl World {
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        let pid = self.daemon.as_ref().expect("the daemon runs").id();
         assert!(
             Command::new("kill")
-                .args([signal, &pid.to_string()])
+                .args([signal, &self.pid().to_string()])
                 .status()
                 .unwrap()
                 .success()
         );
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("the daemon runs").id()
     }
 
     /// SIGTERM; the exit code.
@@ -207,7 +209,7 @@ impl World {
     }
 
     /// Fails at once where the daemon has ended by itself.
-    fn assert_running(&self) {
+    pub(crate) fn assert_running(&self) {
         let ended = self.daemon.as_ref().is_some_and(|daemon| {
             let stat =
                 fs::read_to_string(format!("/proc/{}/stat", daemon.id())).unwrap_or_default();
@@ -216,6 +218,14 @@ impl World {
                 .is_none_or(|rest| rest.trim_start().starts_with('Z'))
         });
         assert!(!ended, "the daemon ended by itself\n{}", self.log());
+    }
+
+    /// The most memory that the daemon had at any time (VmHWM).
+    pub(crate) fn memory_high_water_kib(&self) -> u64 {
+        let pid = self.daemon.as_ref().expect("the daemon runs").id();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line VmHWM");
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// A command of the operator; its JSON.
@@ -293,7 +303,7 @@ impl World {
 
     /// Delivers a plain message to a mailbox.
     pub(crate) fn deliver(&self, mailbox: usize) -> String {
-        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let number = self.next_number();
         self.deliver_raw(mailbox, number, mail::plain(number, 800))
     }
 
@@ -308,16 +318,22 @@ impl World {
         raw: Vec<u8>,
         at: time::OffsetDateTime,
     ) -> String {
-        self.mailboxes
-            .deliver(&self.users[mailbox], "INBOX", raw, at)
-            .unwrap();
-        let id = mail::message_id(number).trim_matches(['<', '>']).to_owned();
-        self.sent.lock().unwrap().insert(id.clone());
-        id
+        self.post.deliver(&self.users[mailbox], number, raw, at)
     }
 
     pub(crate) fn next_number(&self) -> u64 {
-        self.number.fetch_add(1, Ordering::Relaxed)
+        self.post.next_number()
+    }
+
+    /// For a task that delivers while the world breaks.
+    pub(crate) fn post(&self) -> Post {
+        self.post.clone()
+    }
+
+    /// Begins anew: what was sent so far has arrived and is expected no more.
+    pub(crate) fn forget(&self) {
+        self.post.forget();
+        self.receiver.clear();
     }
 
     pub(crate) fn burst(&self, mailbox: usize, count: usize) {
@@ -339,12 +355,9 @@ impl World {
     }
 
     pub(crate) fn lost(&self) -> Vec<String> {
-        self.sent
-            .lock()
-            .unwrap()
-            .difference(&self.arrived())
-            .cloned()
-            .collect()
+        let arrived = self.arrived();
+        let sent = self.post.sent().into_iter();
+        sent.filter(|id| !arrived.contains(id)).collect()
     }
 
     // ------------------------------------------------------------ expectations
@@ -362,7 +375,7 @@ impl World {
                 Instant::now() < deadline,
                 "{} of {} messages did not arrive within {limit:?}, {:?} among them; mailboxes: {:#}\nendpoints: {:#}\n{}",
                 lost.len(),
-                self.sent.lock().unwrap().len(),
+                self.post.sent().len(),
                 lost.first(),
                 self.ask(&["mailboxes", "list"])
                     .unwrap_or_else(Value::String),
