@@ -217,10 +217,15 @@ impl Watch {
         self.last_proven = stored.last_proven;
         self.state_lost = stored.state_lost;
         self.account_changed = stored.account_changed;
-        if !stored.suspects.is_empty() || stored.unclean {
+        let mut suspects = stored.suspects;
+        suspects.retain(|(uid, _)| {
+            let cursor = self.cursor.as_ref();
+            cursor.is_some_and(|it| it.is_above(*uid) || it.gaps.contains(uid))
+        });
+        if !suspects.is_empty() || stored.unclean {
             let policy = Arc::clone(&self.policy);
             let trouble = self.trouble();
-            trouble.recall(&stored.suspects, &policy, at);
+            trouble.recall(&suspects, &policy, at);
             if stored.unclean {
                 trouble.caution = Caution::Alone(policy.batch_max.max(1));
             }

@@ -250,9 +250,9 @@ pub enum Part {
 }
 
 /// What one transaction stores for a watch. Its outcomes are rows of `cursor.epoch`; `Suspect` is
-/// replaced by whatever comes later for its UID, anything else is final. After an entry those
-/// suspects are kept that are gaps of its cursor, and those above it that have tries or are named
-/// in it; others, and those of another epoch, are forgotten.
+/// replaced by whatever comes later for its UID, anything else is final. Forgotten with an entry
+/// are the suspects of another epoch, and those without tries that it does not name and that are no
+/// gap of its cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub outcomes: Vec<(ItemKey, Outcome)>,

@@ -52,11 +52,12 @@ impl Watch {
         };
         let examine = session.examined + self.policy.examine_every;
         let mut until = (now + self.policy.cycle).min(examine.max(now));
-        let gaps = self.cursor.as_ref().map(|cursor| cursor.gaps.as_slice());
-        if let (Some(trouble), Some(gaps)) = (self.trouble.as_deref_mut(), gaps) {
-            if let Some(due) = trouble.next_due(gaps) {
-                until = until.min(due.max(now));
-            }
+        let due = self.cursor.as_ref().and_then(|cursor| {
+            let trouble = self.trouble.as_deref()?;
+            trouble.next_due(&cursor.gaps)
+        });
+        if let Some(due) = due {
+            until = until.min(due.max(now));
         }
         self.trouble = self.trouble.take().filter(|trouble| !trouble.is_over());
         self.state = State::Waiting;

@@ -9,11 +9,20 @@
 //! `POSTRIDER_SEED=123 cargo nextest run -p postrider-core --test sim replay --no-capture`.
 //! More seeds: `POSTRIDER_SIM_SEEDS=100000 cargo nextest run -p postrider-core --test sim seeds`.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "these are tests, and most of their functions are no test functions"
+)]
+
 mod check;
+mod continuity;
 mod dials;
+mod gate;
 mod meddle;
 mod rng;
+mod sentences;
 mod server;
+mod shell;
 mod store;
 mod world;
 
@@ -30,7 +39,7 @@ use crate::{
 const REGRESSIONS: &[u64] = &[];
 
 /// How many seeds a plain test run takes.
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 10_000;
 /// Steps in which everything may happen.
 const STORMY: u64 = 400;
 /// Steps in which a calm world must have come to rest.

@@ -108,10 +108,8 @@ impl Store {
                 .iter()
                 .any(|(ItemKey::Uid(it), _)| *it == uid)
         };
-        self.suspects.retain(|uid, tries| {
-            let open = entry.cursor.is_above(*uid) && (*tries > 0 || named(*uid));
-            open || entry.cursor.gaps.contains(uid)
-        });
+        self.suspects
+            .retain(|uid, tries| *tries > 0 || named(*uid) || entry.cursor.gaps.contains(uid));
         for notice in &entry.notices {
             if matches!(notice, Notice::FirstSight { .. }) {
                 self.first_sight = Some(now);
