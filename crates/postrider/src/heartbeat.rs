@@ -7,6 +7,7 @@ use crate::{
     clock, directory::Directory, gauges, http::Health, shared::Shared, telemetry::mail::State,
 };
 use postrider_core::event::EventType;
+use postrider_store::StoreError;
 
 const BEAT: Duration = Duration::from_secs(5);
 
@@ -29,8 +30,9 @@ pub async fn run(shared: Arc<Shared>, directory: Arc<Directory>, health: Arc<Hea
         } else {
             shared.config().store.keep_delivered
         };
-        match shared.store.prune(clock::wall(), keep).await {
-            Ok(_) => {
+        let pruned = shared.store.prune(clock::wall(), keep).await.map(drop);
+        match proven(pruned) {
+            Ok(()) => {
                 health.beat(clock::monotonic());
                 let glance = gauges::glance(&directory, shared.limits.stalled_after);
                 let status = format!(
@@ -46,12 +48,22 @@ pub async fn run(shared: Arc<Shared>, directory: Arc<Directory>, health: Arc<Hea
             }
             Err(error) => {
                 shared.telemetry.process.store_failed("beating", &error);
-                if matches!(error, postrider_store::StoreError::Fatal(_)) {
+                if matches!(error, StoreError::Fatal(_)) {
                     shared.fatal.cancel();
                 }
             }
         }
         space(&shared, &mut low_since).await;
+    }
+}
+
+/// A writer that says that the disk is full lives: that is waited out, not started anew.
+fn proven(beat: Result<(), StoreError>) -> Result<(), StoreError> {
+    match beat {
+        Ok(()) | Err(StoreError::Full(_)) => Ok(()),
+        Err(error @ (StoreError::Fatal(_) | StoreError::Busy(_) | StoreError::Other(_))) => {
+            Err(error)
+        }
     }
 }
 
@@ -104,4 +116,18 @@ pub fn notify(states: &[sd_notify::NotifyState<'_>]) {
 pub fn monotonic_usec() -> i128 {
     let at = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     i128::from(at.tv_sec) * 1_000_000 + i128::from(at.tv_nsec) / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_no_reason_to_be_started_anew() {
+        let text = || "said".to_owned();
+        assert!(proven(Ok(())).is_ok());
+        assert!(proven(Err(StoreError::Full(text()))).is_ok());
+        assert!(proven(Err(StoreError::Busy(text()))).is_err());
+        assert!(proven(Err(StoreError::Fatal(text()))).is_err());
+    }
 }

@@ -53,6 +53,7 @@ impl Watcher {
         let result = self.store_commit(commit, slots).await;
         drop(ours);
         self.batch.clear();
+        self.idle_wakes = 0;
         result
     }
 

@@ -49,6 +49,10 @@ pub struct Watcher {
     found_by: FoundBy,
     /// What the audit found missing, until it is read.
     missing: Vec<Uid>,
+    /// What the server said when it refused a command last, until all is well.
+    refused: Option<String>,
+    /// Announcements in a row, close together, that no new mail came of.
+    idle_wakes: u8,
     next_audit: Monotonic,
 }
 
@@ -115,6 +119,8 @@ impl Watcher {
             facts: BTreeMap::new(),
             found_by: FoundBy::Start,
             missing: Vec::new(),
+            refused: None,
+            idle_wakes: 0,
             next_audit: clock::monotonic() + spread,
         }
     }
@@ -291,6 +297,9 @@ impl Watcher {
         self.batch.clear();
         self.facts = BTreeMap::new();
         self.line.enter(State::of_pause(why));
+        if let Some(said) = self.refused.take() {
+            self.tell_refused(&said);
+        }
         self.line.update(|status| {
             status.next_try = until.map(|until| clock::wall() + (until - clock::monotonic()));
         });
@@ -349,7 +358,7 @@ impl Watcher {
     /// Classifies and tells an error of the store.
     fn store_failed(&self, doing: &'static str, error: &postrider_store::StoreError) -> Failure {
         self.shared.telemetry.process.store_failed(doing, error);
-        match error {
+        let failure = match error {
             postrider_store::StoreError::Full(_) => Failure::StoreFull,
             postrider_store::StoreError::Fatal(_) => {
                 self.shared.fatal.cancel();
@@ -358,7 +367,10 @@ impl Watcher {
             postrider_store::StoreError::Busy(_) | postrider_store::StoreError::Other(_) => {
                 Failure::Store
             }
-        }
+        };
+        let detail = error.to_string();
+        session::note_failure(&self.shared, &self.mailbox, &self.line, &failure, &detail);
+        failure
     }
 }
 

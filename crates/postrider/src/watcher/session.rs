@@ -15,11 +15,15 @@ use super::{Counted, Open, Watcher, prepare, wait::Standby};
 use crate::{
     clock,
     config::{self, Mailbox},
-    gate::MailboxGate,
+    gate::{Login, MailboxGate},
     shared::Shared,
+    telemetry::mail::State,
     tokens::CredentialFailure,
     watch_line::{Trouble, WatchLine},
 };
+
+/// How long a watch waits for another one's login before it says that it has to wait.
+const TURN_MAX: Duration = Duration::from_secs(120);
 
 /// Bytes of message bodies that one read holds in memory; larger batches are read in turns.
 const READ_KIB: u32 = 8 * 1024;
@@ -176,14 +180,27 @@ impl Watcher {
         }
         self.gate.heard(&failure);
         let text = error.to_string();
-        note_failure(
-            &self.shared,
-            &self.mailbox,
-            &self.line,
-            &failure,
-            split_hint(&text).0,
-        );
+        let detail = split_hint(&text).0;
+        if failure == Failure::Refused {
+            // One refused command is no trouble; if it becomes one, this is why.
+            self.refused = Some(detail.to_owned());
+        } else {
+            note_failure(&self.shared, &self.mailbox, &self.line, &failure, detail);
+        }
         failure
+    }
+
+    /// Refusals made the watch give its session up.
+    pub(super) fn tell_refused(&self, detail: &str) {
+        let failure = Failure::Refused;
+        self.shared.telemetry.mail.connect_failed(
+            self.key(),
+            &self.server_name(),
+            cause(&failure),
+            detail,
+            hint(&failure),
+        );
+        note_failure(&self.shared, &self.mailbox, &self.line, &failure, detail);
     }
 }
 
@@ -209,10 +226,7 @@ pub(super) async fn open(
     gate: &Arc<MailboxGate>,
     line: &Arc<WatchLine>,
 ) -> Result<Box<Open>, Failure> {
-    let login = match gate.admit() {
-        Ok(login) => login,
-        Err(until) => return Err(shut(gate, until)),
-    };
+    let login = admitted(gate, line).await?;
     match Box::pin(open_permitted(shared, mailbox, folder, line)).await {
         Ok((session, selected)) => {
             let mut opened = Box::new(Open {
@@ -238,6 +252,27 @@ pub(super) async fn open(
             );
             note_failure(shared, mailbox, line, &failure, detail);
             Err(failure)
+        }
+    }
+}
+
+/// The right to log in. While another folder of the mailbox logs in, which may have to wait for its
+/// own turn, a watch waits with it: that is no failure. A standby session does not wait.
+async fn admitted(gate: &Arc<MailboxGate>, line: &WatchLine) -> Result<Login, Failure> {
+    let _ours = line.our_wait();
+    let give_up = clock::monotonic() + TURN_MAX;
+    let patient = line.with_status(|status| status.state == State::Connecting);
+    loop {
+        let until = match gate.admit() {
+            Ok(login) => return Ok(login),
+            Err(until) => until,
+        };
+        if gate.shut().is_some() || !patient || clock::monotonic() >= give_up {
+            return Err(shut(gate, until));
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(clock::instant(until)) => {}
+            () = line.stopped() => return Err(Failure::Connection),
         }
     }
 }
@@ -347,7 +382,7 @@ fn imap_server(
 }
 
 /// The status says what is wrong; a throttle is told.
-fn note_failure(
+pub(super) fn note_failure(
     shared: &Arc<Shared>,
     mailbox: &Arc<Mailbox>,
     line: &Arc<WatchLine>,
@@ -364,8 +399,9 @@ fn note_failure(
                 retry_after.unwrap_or(Duration::ZERO),
             );
         }
-        Failure::TokenExpired | Failure::Refused => return,
+        Failure::TokenExpired => return,
         Failure::Connection
+        | Failure::Refused
         | Failure::LoginRefused
         | Failure::CredentialRefused
         | Failure::ConnectionLimit

@@ -1,6 +1,8 @@
 //! Waiting: IDLE or polling on the open session, with orders and a standby session beside it, and
 //! the audit before it.
 
+use std::time::Duration;
+
 use postrider_core::{
     ids::Uid,
     time::Monotonic,
@@ -18,6 +20,11 @@ pub(super) enum Standby {
     Opening(tokio::task::JoinHandle<Result<Box<Open>, Failure>>),
     Ready(Box<Open>),
 }
+
+/// A server that announces something for ever, of which no new mail comes, is looked at this many
+/// times in a row at its own pace, and then once in a while.
+const IDLE_WAKES: u8 = 20;
+const IDLE_WAKE_EVERY: Duration = Duration::from_secs(1);
 
 /// What ended a wait from our side.
 enum Interrupt {
@@ -41,6 +48,10 @@ impl Watcher {
                 Err(failure) => return Input::Failed(failure),
             }
         }
+        if self.idle_wakes >= IDLE_WAKES {
+            tokio::time::sleep(IDLE_WAKE_EVERY).await;
+        }
+        let began = clock::monotonic();
         let mut interrupt = None;
         let ended = {
             let Some(open) = self.session.as_mut() else {
@@ -64,6 +75,12 @@ impl Watcher {
                     async move { *slot = Some(ours.await) },
                 )
                 .await
+        };
+        self.idle_wakes = match ended {
+            Ok(WaitEnd::Changed) if clock::monotonic() - began < IDLE_WAKE_EVERY => {
+                self.idle_wakes.saturating_add(1)
+            }
+            Ok(_) | Err(_) => 0,
         };
         self.waited(ended, interrupt, until)
     }
@@ -114,6 +131,7 @@ impl Watcher {
     /// The folder is read up to date and the session waits: whatever was wrong is over.
     async fn watching(&mut self) {
         self.line.enter(State::Watching);
+        self.refused = None;
         let polling = self
             .session
             .as_ref()
