@@ -182,8 +182,8 @@ async fn round(scene: &mut Scene, receipts: &mut Receipts, faults: &[Fault]) -> 
         carrier.end().await;
     }
     recovered(scene).await;
-    let recovery = over.elapsed();
     scene.rest().await;
+    let recovery = over.elapsed();
     scene.world.expect_account().await;
     let arrived = scene.world.arrived();
     let figures = Figures {
