@@ -31,6 +31,8 @@ pub(super) enum Order {
     Drain(Monotonic),
     /// The endpoint is configured no more: finish what is in flight, then end.
     Retire,
+    /// The lane before this one has ended: what it had in hand is in the table, due now or later.
+    Inherit,
 }
 
 /// What was put in since the lane looked last.
@@ -55,6 +57,9 @@ pub(super) struct Line {
     /// Milliseconds since the epoch; 0: nothing yet.
     last_delivered: AtomicI64,
     told: Mutex<Told>,
+    /// The line of the same endpoint, configured again while this one comes to its end: it has to
+    /// hear of what is given back.
+    heir: Mutex<Option<Arc<Line>>>,
 }
 
 struct Told {
@@ -94,6 +99,18 @@ impl Line {
                 next_probe: None,
                 last_error: None,
             }),
+            heir: Mutex::default(),
+        }
+    }
+
+    pub(super) fn set_heir(&self, heir: Arc<Line>) {
+        *lock(&self.heir) = Some(heir);
+    }
+
+    /// All that was given back is in the table.
+    pub(super) fn bequeath(&self) {
+        if let Some(heir) = lock(&self.heir).take() {
+            heir.order(Order::Inherit);
         }
     }
 

@@ -13,8 +13,8 @@ mod storage;
 mod tests;
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError, RwLock, Weak},
     time::Duration,
 };
 
@@ -102,6 +102,10 @@ struct Lanes {
     lines: BTreeMap<EndpointKey, Arc<Line>>,
     /// Endpoints that are configured no more and had deliveries waiting, and since when that is known.
     orphans: BTreeMap<EndpointKey, Wall>,
+    /// Lines of endpoints that were taken out and may still be coming to their end.
+    retired: BTreeMap<EndpointKey, Weak<Line>>,
+    /// An operator's pauses, as the store has them: they outlive a configuration as well.
+    paused: BTreeSet<EndpointKey>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -173,11 +177,12 @@ impl Dispatcher {
             lanes: RwLock::default(),
         }));
         dispatcher.change(|lanes, deps| {
+            lanes.paused = paused.into_iter().collect();
             for row in orphans.into_iter().filter(|row| row.pending > 0) {
                 lanes.orphan(deps, row.endpoint);
             }
             for (key, endpoint) in endpoints {
-                lanes.start(deps, endpoint, paused.contains(key));
+                lanes.start(deps, endpoint, lanes.paused.contains(key));
             }
         });
         Ok(dispatcher)
@@ -202,15 +207,17 @@ impl Dispatcher {
             for key in gone {
                 if let Some(line) = lanes.lines.remove(&key) {
                     line.order(Order::Retire);
+                    lanes.retired.insert(key.clone(), Arc::downgrade(&line));
                 }
                 lanes.orphan(deps, key);
             }
             for (key, endpoint) in endpoints {
                 match lanes.lines.get(key) {
                     Some(line) => line.order(Order::Configure(Arc::clone(endpoint))),
-                    None => lanes.start(deps, endpoint, false),
+                    None => lanes.start(deps, endpoint, lanes.paused.contains(key)),
                 }
             }
+            lanes.retired.retain(|_, line| line.strong_count() > 0);
             lanes.tasks.retain(|task| !task.is_finished());
         });
         self.0.deps.secrets.look_soon();
@@ -249,8 +256,9 @@ impl Dispatcher {
 
     /// The endpoint has no lane any more: its leases must not stay with this process.
     fn give_back(&self, batch: Vec<Claimed>) {
-        let deps = self.0.deps.clone();
+        let dispatcher = self.clone();
         tokio::spawn(async move {
+            let deps = &dispatcher.0.deps;
             let now = clock::wall();
             let settlements = batch
                 .iter()
@@ -261,6 +269,11 @@ impl Dispatcher {
                 deps.telemetry
                     .process
                     .store_failed("giving back deliveries", &error);
+                return;
+            }
+            // The endpoint may have been configured again meanwhile.
+            for claimed in &batch {
+                dispatcher.nudge(&claimed.endpoint);
             }
         });
     }
@@ -278,6 +291,7 @@ impl Dispatcher {
             .line(endpoint)
             .ok_or_else(|| OrderError::Unknown(endpoint.clone()))?;
         self.0.deps.store.pause_endpoint(endpoint).await?;
+        self.change(|lanes, _| lanes.paused.extend([endpoint.clone()]));
         line.order(Order::Pause);
         Ok(())
     }
@@ -287,6 +301,7 @@ impl Dispatcher {
             .line(endpoint)
             .ok_or_else(|| OrderError::Unknown(endpoint.clone()))?;
         self.0.deps.store.resume_endpoint(endpoint).await?;
+        self.change(|lanes, _| lanes.paused.retain(|key| key != endpoint));
         line.order(Order::Resume);
         Ok(())
     }
@@ -393,6 +408,10 @@ impl Lanes {
         self.orphans.remove(&endpoint.key);
         let line = Arc::new(Line::new(Arc::clone(endpoint)));
         let lane = Lane::new(deps.clone(), Arc::clone(&line));
+        let before = self.retired.remove(&endpoint.key);
+        if let Some(before) = before.and_then(|before| before.upgrade()) {
+            before.set_heir(Arc::clone(&line));
+        }
         if paused {
             line.order(Order::Pause);
         }

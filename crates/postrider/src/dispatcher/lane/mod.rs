@@ -145,6 +145,10 @@ impl Lane {
                     self.hope();
                 }
                 Order::Probe => self.hope(),
+                Order::Inherit => {
+                    self.backlog = true;
+                    self.ahead = true;
+                }
                 Order::Drain(deadline) => self.ending = Some(deadline),
                 Order::Retire => {
                     self.ending = Some(clock::monotonic() + self.endpoint.timeout + LAST_SETTLE)
@@ -385,6 +389,7 @@ impl Lane {
                 .store_failed("settling deliveries at the end", &busy);
         }
         self.line.counts(0, 0);
+        self.line.bequeath();
     }
 }
 

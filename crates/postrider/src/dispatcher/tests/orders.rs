@@ -89,7 +89,7 @@ async fn a_removed_endpoint_is_listed_as_orphaned_and_can_come_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn deliveries_of_an_endpoint_that_was_removed_meanwhile_are_given_back() {
     let receiver = Receiver::start(Mode::Answer(200));
-    let mut world = World::new(&receiver).await;
+    let world = World::new(&receiver).await;
     world
         .until("slots are given", |world| {
             !world.dispatcher.slots(&key(), 1).is_empty()
@@ -105,10 +105,43 @@ async fn deliveries_of_an_endpoint_that_was_removed_meanwhile_are_given_back() {
         .dispatcher
         .send_claimed(receipt.claimed, vec![(key(), slots)]);
     world.dispatcher.put(&endpoints(vec![endpoint(&receiver)]));
-    world.mails(1).await;
     world
-        .until("both are sent", |_| receiver.requests() == 2)
+        .until("it is sent, though nothing comes after it", |_| {
+            receiver.requests() == 1
+        })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_taken_out_and_put_back_at_once_sends_what_it_had_in_hand() {
+    let receiver = Receiver::start(Mode::Hang);
+    let mut world = World::new(&receiver).await;
+    world.mails(20).await;
+    world
+        .until("all slots are taken", |_| receiver.taken().in_flight == 4)
+        .await;
+    world.dispatcher.put(&endpoints(Vec::new()));
+    world.dispatcher.put(&endpoints(vec![endpoint(&receiver)]));
+    receiver.set(Mode::Answer(200));
+    world.all_delivered(&receiver, SOON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_taken_out_and_put_back_stays_paused() {
+    let receiver = Receiver::start(Mode::Answer(200));
+    let mut world = World::new(&receiver).await;
+    world.dispatcher.pause(&key()).await.unwrap();
+    world.dispatcher.put(&endpoints(Vec::new()));
+    world.dispatcher.put(&endpoints(vec![endpoint(&receiver)]));
+    world.mails(2).await;
+    world
+        .until("it is paused", |world| {
+            world.status().state == EndpointState::Paused
+        })
+        .await;
+    assert_eq!(receiver.requests(), 0);
+    world.dispatcher.resume(&key()).await.unwrap();
+    world.all_delivered(&receiver, SOON).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
