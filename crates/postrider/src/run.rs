@@ -23,7 +23,7 @@ use crate::{
     gauges::Gauges,
     heartbeat,
     http::{self, Health, Ready},
-    shared::{Ramp, Shared},
+    shared::{Memory, Ramp, Shared},
     supervisor::{Channels, Command, DryRun, Supervisor},
     telemetry::Telemetry,
     tls::TlsConfigs,
@@ -159,7 +159,6 @@ async fn share(
     )
     .await
     .context("endpoints")?;
-    let memory = config.limits.memory_bytes / 1024;
     Ok(Arc::new(Shared {
         instance: config.instance.clone(),
         limits: config.limits.clone(),
@@ -169,11 +168,7 @@ async fn share(
         telemetry: telemetry.clone(),
         tls: TlsConfigs::default(),
         ramp: Ramp::new(&config.limits),
-        memory: Arc::new(Semaphore::new(
-            usize::try_from(memory)
-                .unwrap_or(Semaphore::MAX_PERMITS)
-                .min(Semaphore::MAX_PERMITS),
-        )),
+        memory: Memory::new(config.limits.memory_bytes),
         large: Semaphore::new(1),
         stop: CancellationToken::new(),
         fatal: CancellationToken::new(),

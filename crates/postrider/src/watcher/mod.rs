@@ -19,13 +19,12 @@ use postrider_core::{
 };
 use postrider_imap::session::Session;
 use postrider_store::{Account, FoundBy};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     clock,
     config::Mailbox,
     gate::{MailboxGate, OpenSession},
-    shared::Shared,
+    shared::{Room, Shared},
     system_events,
     telemetry::mail::State,
     watch_line::WatchLine,
@@ -76,13 +75,13 @@ struct Counted {
 #[derive(Default)]
 struct Batch {
     messages: BTreeMap<Uid, Prepared>,
-    permits: Vec<OwnedSemaphorePermit>,
+    room: Option<Room>,
 }
 
 impl Batch {
     fn clear(&mut self) {
         self.messages = BTreeMap::new();
-        self.permits = Vec::new();
+        self.room = None;
     }
 }
 

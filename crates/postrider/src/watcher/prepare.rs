@@ -90,7 +90,7 @@ impl Watcher {
 
     async fn whole(&mut self, mut fetched: Fetched<SpoolWriter>) -> Result<Reply, Failure> {
         let body = std::mem::replace(&mut fetched.body, Body::Missing);
-        let (source, spool) = match body {
+        let (source, spool, lane) = match body {
             Body::Missing => return Ok(Reply::Missing),
             Body::Unreadable => return Ok(Reply::Unreadable),
             Body::Empty => {
@@ -100,10 +100,18 @@ impl Watcher {
                     internal_date: fetched.internal_date,
                 }));
             }
-            Body::Memory(bytes) => (Source::Whole(bytes), None),
+            Body::Memory(bytes) => (Source::Whole(bytes), None, None),
             Body::Spooled { writer, size } => {
-                let (source, key) = self.spooled(writer, size).await?;
-                (source, Some(key))
+                let spool = self.shared.store.spool();
+                let failed = |error: StoreError| self.store_failed("writing to the spool", &error);
+                let key = writer.finish().await.map_err(failed)?;
+                // Large messages come back into memory one after the other, whoever read them.
+                let turn = self.line.our_wait();
+                let lane = self.shared.large.acquire().await;
+                drop(turn);
+                let budget = self.shared.limits.parse_bytes;
+                let source = read_back(spool, &key, size, budget).await.map_err(failed)?;
+                (source, Some(key), Some(lane))
             }
         };
         let head: &[u8] = match &source {
@@ -114,31 +122,9 @@ impl Watcher {
             internal_date: fetched.internal_date,
         };
         let prepared = self.prepared(&fetched, facts, source, spool).await;
+        drop(lane);
         self.batch.messages.insert(fetched.uid, prepared);
         Ok(Reply::Whole(facts))
-    }
-
-    /// Makes the spooled body durable and reads back what is to be parsed of it.
-    async fn spooled(&self, writer: SpoolWriter, size: u64) -> Result<(Source, SpoolKey), Failure> {
-        let spool = self.shared.store.spool();
-        let failed = |error: StoreError| self.store_failed("writing to the spool", &error);
-        let key = writer.finish().await.map_err(failed)?;
-        let budget = self.shared.limits.parse_bytes;
-        let mut file = spool.open_file(&key).await.map_err(failed)?;
-        let wanted = size.min(budget);
-        let mut bytes = Vec::with_capacity(usize::try_from(wanted).unwrap_or(0));
-        (&mut file)
-            .take(wanted)
-            .read_to_end(&mut bytes)
-            .await
-            .map_err(|error| failed(from_io(&error)))?;
-        let bytes = Bytes::from(bytes);
-        let source = if size > budget {
-            Source::Prefix { bytes, total: size }
-        } else {
-            Source::Whole(bytes)
-        };
-        Ok((source, key))
     }
 
     async fn prepared(
@@ -159,12 +145,9 @@ impl Watcher {
             header_bytes: limit,
             ..ParseLimits::default()
         };
-        // A large message takes a while: it is parsed beside the threads that serve everybody, and
-        // one after the other, so that at most one is in memory twice.
+        // A large message takes a while: it is parsed beside the threads that serve everybody.
         let message = if spool.is_some() {
-            let lane = self.shared.large.acquire().await;
             let parsed = tokio::task::spawn_blocking(move || parsed(&source, &limits)).await;
-            drop(lane);
             parsed.unwrap_or_else(|_| message::salvage(b"", size, &limits))
         } else {
             parsed(&source, &limits)
@@ -217,6 +200,29 @@ impl Watcher {
                 .parsed_in_part(self.key(), uid.get(), status);
         }
     }
+}
+
+/// What is to be parsed of a message in the spool.
+async fn read_back(
+    spool: &Spool,
+    key: &SpoolKey,
+    size: u64,
+    budget: u64,
+) -> Result<Source, StoreError> {
+    let mut file = spool.open_file(key).await?;
+    let wanted = size.min(budget);
+    let mut bytes = Vec::with_capacity(usize::try_from(wanted).unwrap_or(0));
+    (&mut file)
+        .take(wanted)
+        .read_to_end(&mut bytes)
+        .await
+        .map_err(|error| from_io(&error))?;
+    let bytes = Bytes::from(bytes);
+    Ok(if size > budget {
+        Source::Prefix { bytes, total: size }
+    } else {
+        Source::Whole(bytes)
+    })
 }
 
 fn facts_only(fetched: &Fetched<SpoolWriter>) -> Reply {

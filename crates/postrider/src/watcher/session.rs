@@ -7,6 +7,7 @@ use postrider_core::{
     gate::Cause,
     ids::{FolderName, Uid},
     time::Monotonic,
+    token::Generation,
     watch::{Answer, Failure, ItemKey, Part, Selected, Survey},
 };
 use postrider_imap::{self as imap, server};
@@ -18,7 +19,7 @@ use crate::{
     gate::{Login, MailboxGate},
     shared::Shared,
     telemetry::mail::State,
-    tokens::CredentialFailure,
+    tokens::{CredentialFailure, Next},
     watch_line::{Trouble, WatchLine},
 };
 
@@ -99,15 +100,14 @@ impl Watcher {
             })
             .collect();
         self.batch.clear();
-        let kib = READ_KIB
-            .min(u32::try_from(self.shared.limits.memory_bytes / 1024).unwrap_or(u32::MAX))
-            .max(1);
+        let kib = self.shared.memory.share(READ_KIB);
         let turn = self.line.our_wait();
-        let Ok(permit) = self.shared.memory.clone().acquire_many_owned(kib).await else {
+        let host = &self.mailbox.server.host;
+        let Some(room) = self.shared.memory.room(host, kib).await else {
             return Err(Failure::Store);
         };
         drop(turn);
-        self.batch.permits.push(permit);
+        self.batch.room = Some(room);
         let started = clock::monotonic();
         let Some(open) = self.session.as_mut() else {
             return Err(Failure::Connection);
@@ -324,12 +324,10 @@ async fn open_permitted(
     let mut session = match imap::session::Session::open(&at, &login).await {
         Ok(session) => session,
         Err(error) => {
-            let failure = error.failure();
-            if failure == Failure::LoginRefused {
-                shared
-                    .tokens
-                    .refused(&mailbox.key, &mailbox.credential, access.generation);
-            }
+            let failure = match error.failure() {
+                Failure::LoginRefused => refused(shared, mailbox, access.generation),
+                other => other,
+            };
             return Err((failure, error.to_string()));
         }
     };
@@ -346,6 +344,18 @@ async fn open_permitted(
         .mail
         .connected(&line.key, clock::monotonic() - started);
     Ok((session, selected))
+}
+
+/// What a refused login says: of the mailbox, or only of a token or password that has a successor,
+/// which is tried soon.
+fn refused(shared: &Shared, mailbox: &Mailbox, generation: Generation) -> Failure {
+    match shared
+        .tokens
+        .refused(&mailbox.key, &mailbox.credential, generation)
+    {
+        Next::Another => Failure::TokenExpired,
+        Next::Same => Failure::LoginRefused,
+    }
 }
 
 fn credential_failed(failure: CredentialFailure) -> (Failure, String) {
