@@ -19,6 +19,9 @@ pub struct GatePolicy {
     /// Waits after the first, second, … refused login in a row; the last one repeats. Exchange
     /// locks accounts that are tried too often.
     pub refused_steps: Vec<Duration>,
+    /// Waits before those, where the mailbox was let in before: servers refuse now and then what they
+    /// take a moment later. A watch looks at the gate every 15 s, and both together are less than 30 s.
+    pub refused_again_steps: Vec<Duration>,
     /// Waits after a throttle without a hint, and after "too many connections".
     pub throttled: Backoff,
     /// The longest hint that is obeyed.
@@ -37,6 +40,7 @@ impl Default for GatePolicy {
         Self {
             connections_max: 8,
             refused_steps: [1, 2, 5, 15, 30].map(minutes).to_vec(),
+            refused_again_steps: [5, 10, 14].map(Duration::from_secs).to_vec(),
             throttled: Backoff {
                 first: Duration::from_secs(30),
                 max: minutes(30),
@@ -65,6 +69,13 @@ pub struct Gate {
     proven: Option<Monotonic>,
     refusals: u32,
     throttles: u32,
+    history: History,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum History {
+    NeverLetIn,
+    LetIn,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +122,7 @@ impl Gate {
             proven: None,
             refusals: 0,
             throttles: 0,
+            history: History::NeverLetIn,
         }
     }
 
@@ -150,6 +162,7 @@ impl Gate {
     pub fn opened(&mut self, permit: Permit, now: Monotonic) {
         self.give_back(&permit);
         self.sessions = self.sessions.saturating_add(1);
+        self.history = History::LetIn;
         // A login from before a trouble says nothing about the time after it.
         if permit.era == self.era {
             self.proven.get_or_insert(now);
@@ -175,9 +188,13 @@ impl Gate {
             return;
         }
         self.forget(now);
-        let steps = &self.policy.refused_steps;
+        let slow = &self.policy.refused_steps;
+        let quick = match self.history {
+            History::NeverLetIn => [].as_slice(),
+            History::LetIn => &self.policy.refused_again_steps,
+        };
         let index = usize::try_from(self.refusals).unwrap_or(usize::MAX);
-        let step = steps.get(index).or(steps.last());
+        let step = quick.iter().chain(slow).nth(index).or(slow.last());
         let step = step.copied().unwrap_or(Duration::ZERO);
         self.refusals = self.refusals.saturating_add(1);
         // A little earlier than the step, so that mailboxes do not try in step.
