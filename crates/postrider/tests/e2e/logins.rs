@@ -94,7 +94,7 @@ async fn sessions_are_replaced_before_their_token_ends() {
     let issuer = Issuer::start(APP_SECRET, tokens.iter().map(|it| (it.clone(), LIFE))).await;
     let mut world = World::watching(Settings {
         mailboxes: 5,
-        group: "credential = \"app\"\n".to_owned(),
+        credential: "app",
         more: issuer.credential("app", "APP_SECRET"),
         app_tokens: tokens.clone(),
         ..Settings::default()
@@ -131,7 +131,7 @@ async fn a_token_that_is_revoked_in_mid_session_is_replaced() {
     let issuer = Issuer::start(APP_SECRET, tokens.iter().map(|it| (it.clone(), HOUR))).await;
     let mut world = World::watching(Settings {
         mailboxes: 5,
-        group: "credential = \"app\"\n".to_owned(),
+        credential: "app",
         more: issuer.credential("app", "APP_SECRET"),
         app_tokens: tokens.clone(),
         ..Settings::default()

@@ -59,6 +59,7 @@ pub(super) struct World {
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) mailboxes: usize,
+    pub(super) credential: &'static str,
     /// Lines for `[groups.all]`.
     pub(super) group: String,
     /// More keys of single mailboxes, in the form of an inline table's inside.
@@ -83,6 +84,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             mailboxes: 1,
+            credential: "lab",
             group: String::new(),
             members: BTreeMap::new(),
             more: String::new(),
@@ -172,11 +174,12 @@ impl World {
              [endpoints.tickets]\nurl = \"{url}\"\nsecret = {{ env = \"HOOK_SECRET\" }}\n\
              max_in_flight = {IN_FLIGHT_MAX}\n{more}\n\
              [groups.all]\nserver = {{ host = \"localhost\", port = {port}, ca_file = \"{ca}\" }}\n\
-             credential = \"lab\"\nfolders = {folders:?}\nendpoints = [\"tickets\"]\n{group}\n\
+             credential = \"{credential}\"\nfolders = {folders:?}\nendpoints = [\"tickets\"]\n{group}\n\
              [groups.all.mailboxes]\n{members}",
             url = self.receiver.url(),
             more = self.settings.more,
             ca = self.dovecot.ca_file().display(),
+            credential = self.settings.credential,
             folders = self.settings.folders,
             group = self.settings.group,
         );
