@@ -68,7 +68,10 @@ impl Process {
 
     /// When the configuration in force was read, and whether a later one was refused.
     pub fn config_state(&self) -> (postrider_core::time::Wall, bool) {
-        (postrider_core::time::Wall::from_seconds(self.reload_at.get()), self.reload_ok.get() == 0)
+        (
+            postrider_core::time::Wall::from_seconds(self.reload_at.get()),
+            self.reload_ok.get() == 0,
+        )
     }
 
     pub fn config_refused(&self, problems: &[String]) {

@@ -224,7 +224,10 @@ impl World {
     pub(crate) fn memory_high_water_kib(&self) -> u64 {
         let pid = self.daemon.as_ref().expect("the daemon runs").id();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line VmHWM");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .expect("a line VmHWM");
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
