@@ -27,6 +27,7 @@ impl World {
     pub(crate) fn check_effect(&mut self, effect: &Effect) {
         match effect {
             Effect::Open | Effect::Adopt | Effect::Examine => {
+                self.seen.armed = None;
                 let may = !self.store.paused && self.store.hold.is_none();
                 self.demand(may, || "opened in spite of a pause or a hold".to_owned());
                 let same = !self.store.account_changed;
@@ -207,6 +208,10 @@ impl World {
         self.demand(later, || {
             "an epoch is not later than the one before".to_owned()
         });
+        let owed = old.map_or(0, |old| old.gaps.len());
+        self.demand(owed == 0, || {
+            format!("an epoch ends, and {owed} gaps of it are owed")
+        });
         let empty = entry.outcomes.is_empty() && entry.cursor.gaps.is_empty();
         self.demand(empty, || "an epoch begins with outcomes".to_owned());
         if entry.cursor.broken().is_some() {
@@ -227,6 +232,10 @@ impl World {
             .all(|(_, outcome)| *outcome == Outcome::Vanished);
         if all && !entry.outcomes.is_empty() && self.seen.survey.is_none() {
             self.seen.closing = true;
+            self.seen.ended.insert(entry.cursor.epoch);
+        } else if !entry.outcomes.is_empty() {
+            let ended = self.seen.ended.contains(&entry.cursor.epoch);
+            self.demand(!ended, || "an epoch that was ended goes on".to_owned());
         }
     }
 
@@ -239,7 +248,7 @@ impl World {
         let mail = self.mail(epoch, uid);
         match outcome {
             Outcome::Event => self.note_event(entry, uid, mail),
-            Outcome::Known => self.check_known(epoch, uid),
+            Outcome::Known => self.check_known(entry, uid),
             Outcome::Skipped(reason) => self.check_skipped(entry, uid, reason, mail),
             Outcome::Quarantined(why) => self.check_quarantined(uid, why, strikes, mail),
             Outcome::Vanished => {
@@ -328,13 +337,18 @@ impl World {
     }
 
     /// Each ledger entry matches at most once in an epoch.
-    fn check_known(&mut self, epoch: Epoch, uid: Uid) {
+    fn check_known(&mut self, entry: &Entry, uid: Uid) {
+        let epoch = entry.cursor.epoch;
         self.tally.add("known");
         let Some(fingerprint) = self.facts.get(&uid).map(|facts| facts.fingerprint) else {
             self.violate(format!("UID {uid} is known and was not read"));
             return;
         };
-        let (mut used, mut there) = (1, 0);
+        let same = |(ItemKey::Uid(other), outcome): &&(ItemKey, Outcome)| {
+            let facts = self.facts.get(other);
+            *outcome == Outcome::Known && facts.is_some_and(|it| it.fingerprint == fingerprint)
+        };
+        let (mut used, mut there) = (entry.outcomes.iter().filter(same).count(), 0);
         for ((row_epoch, _), row) in &self.store.ledger {
             if row.fingerprint != Some(fingerprint) || row.outcome == Outcome::Vanished {
                 continue;

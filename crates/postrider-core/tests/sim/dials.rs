@@ -10,6 +10,8 @@ pub(crate) struct Dials {
     pub(crate) expire: f64,
     pub(crate) throttle: f64,
     pub(crate) refuse: f64,
+    /// The server refuses to give any body, for an hour at most.
+    pub(crate) outage: f64,
     pub(crate) login: f64,
     pub(crate) store: f64,
     pub(crate) disk: f64,
@@ -40,6 +42,7 @@ impl Dials {
             expire: dial(0.03),
             throttle: dial(0.02),
             refuse: dial(0.15),
+            outage: dial(0.01),
             login: dial(0.5),
             store: dial(0.04),
             disk: dial(0.02),

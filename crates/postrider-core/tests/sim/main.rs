@@ -35,15 +35,23 @@ use crate::{
     world::{Happening, Tally, World},
 };
 
-/// Seeds that failed once. They are run first.
-const REGRESSIONS: &[u64] = &[];
+/// Seeds that failed once, or that fail as soon as what is named beside them is taken away.
+const REGRESSIONS: &[u64] = &[
+    19,   // the gaps of an epoch that ends get their outcome
+    20, // a full set of gaps does not end the caution after a crash, and a control message is read
+    103, // without UIDNEXT a lower highest UID is looked into
+    153, // a stored hold is not opened
+    200, // a ledger entry matches once, also within a batch
+    661, // a message missing at the count is not sent beyond the limit
+    6621, // an epoch that has ended stays ended when the next one could not be stored
+];
 
 /// How many seeds a plain test run takes.
 const SEEDS: u64 = 10_000;
 /// Steps in which everything may happen.
 const STORMY: u64 = 400;
 /// Steps in which a calm world must have come to rest.
-const CALM: u64 = 30_000;
+const CALM: u64 = 100_000;
 
 /// What the seeds must have come across, or they prove nothing.
 const REACHED: &[&str] = &[
@@ -54,6 +62,7 @@ const REACHED: &[&str] = &[
     "adopted an account",
     "answer spoilt",
     "audited",
+    "bodies refused",
     "connection lost",
     "continuity broken",
     "crash",
@@ -124,6 +133,7 @@ fn calm_down(world: &mut World, mut effect: Effect) {
     world.say(|| "==== calm".to_owned());
     world.dials = world.dials.calm();
     world.full_until(0);
+    world.bodies_down_until = 0;
     let since = world.mono;
     let long = u64::try_from(world.policy.examine_every.as_millis()).unwrap();
     for _ in 0..CALM {

@@ -22,6 +22,9 @@ impl World {
         if self.rng.chance(self.dials.disk) {
             self.fill_disk();
         }
+        if self.rng.chance(self.dials.outage) {
+            self.bodies_down_until = self.mono + self.rng.range(1, 60) * 60_000;
+        }
         if self.rng.chance(self.dials.jumps.max(0.005)) {
             let most: i64 = if self.dials.jumps > 0.0 {
                 30 * 86_400_000

@@ -219,6 +219,10 @@ impl World {
                 return Happening::Input(Input::Failed(Failure::Refused));
             }
         }
+        if part == Part::Whole && self.mono < self.bodies_down_until {
+            self.tally.add("bodies refused");
+            return Happening::Input(Input::Failed(Failure::Refused));
+        }
         let Some(folder) = self.session else {
             return Happening::Input(Input::Failed(Failure::Connection));
         };

@@ -48,6 +48,8 @@ pub(crate) struct World {
     /// The first broken rule.
     pub(crate) wrong: Option<String>,
     pub(crate) disk_full_until: Option<u64>,
+    /// Until then the server has headers and no bodies.
+    pub(crate) bodies_down_until: u64,
     unclean: bool,
 }
 
@@ -84,6 +86,8 @@ pub(crate) struct Seen {
     pub(crate) surveyed: BTreeSet<(Epoch, Uid)>,
     /// Something was read since the last survey.
     pub(crate) read_since: bool,
+    /// Epochs whose gaps were closed.
+    pub(crate) ended: BTreeSet<Epoch>,
     /// Gaps of an epoch were closed: the next commit has to begin another.
     pub(crate) closing: bool,
     /// UIDs were given out again, and the watch has not seen it.
@@ -133,6 +137,7 @@ impl World {
             trace: trace.then(Vec::new),
             wrong: None,
             disk_full_until: None,
+            bodies_down_until: 0,
             unclean: false,
         };
         for _ in 0..world.rng.range(0, 6) {

@@ -1,5 +1,7 @@
 //! Continuity: what is sent, skipped and held when it is not proven.
 
+use postrider_core::cursor::Break;
+
 use super::*;
 
 /// A folder that is there under another UIDVALIDITY, up to the question what the ledger knows.
@@ -164,4 +166,154 @@ fn a_first_sight_by_date_skips_what_is_older_also_after_a_crash() {
     bench.step(Input::Committed);
     let effect = bench.step(surveyed([]));
     assert_eq!(commit(&effect).cursor.sieve, None, "the date is done with");
+}
+
+#[test]
+fn what_the_count_cannot_see_counts_as_old() {
+    let (mut bench, _) = Bench::start(stored(7));
+    bench.step(selected(9, 3));
+    bench.step(Input::Committed);
+    let effect = bench.step(surveyed(1..=3));
+    let lagging = |number| {
+        if number == 3 {
+            Reply::Missing
+        } else {
+            Reply::Whole(facts(number, 5))
+        }
+    };
+    bench.answer(&effect, lagging);
+    let effect = bench.step(Input::Recalled(Known::default()));
+    let hold = commit(&effect).hold.clone().unwrap();
+    assert_eq!(hold.old, 3, "the missing one may be there when it is read");
+}
+
+#[test]
+fn gaps_that_are_open_count_as_old() {
+    let mut state = stored(7);
+    let broken = Break {
+        why: HoldReason::UidValidityChanged,
+        at: Wall(BEGIN),
+        old: 1,
+        released: None,
+    };
+    state.cursor = Some(Cursor {
+        floor: None,
+        gaps: uids([6]),
+        sieve: Some(Box::new(Sieve::Break(broken))),
+        ..cursor(7)
+    });
+    let (mut bench, _) = Bench::start(state);
+    bench.step(selected(4, 8));
+    let effect = bench.step(surveyed([6, 8]));
+    assert!(matches!(
+        effect,
+        Effect::Read {
+            part: Part::Facts,
+            ..
+        }
+    ));
+    bench.answer(&effect, |number| Reply::Whole(facts(number, 5)));
+    let effect = bench.step(Input::Recalled(Known::default()));
+    let hold = commit(&effect).hold.clone().unwrap();
+    assert_eq!(hold.old, 2, "one was sent, one is new, and one is a gap");
+}
+
+#[test]
+fn a_count_ends_though_many_messages_in_a_row_are_refused() {
+    let (mut bench, _) = Bench::start(stored(7));
+    bench.step(selected(9, 20));
+    let mut effect = bench.step(Input::Committed);
+    for _ in 0..200 {
+        effect = match &effect {
+            Effect::Survey { .. } => bench.step(surveyed(1..=20)),
+            Effect::Read { .. } if read(&effect).iter().any(|number| *number <= 6) => {
+                bench.step(Input::Failed(Failure::Refused))
+            }
+            Effect::Read { .. } => bench.answer(&effect, whole),
+            Effect::Recall(_) => bench.step(Input::Recalled(Known::default())),
+            Effect::Close => bench.step(Input::Closed),
+            Effect::Pause {
+                until: Some(until), ..
+            } => {
+                // Longer than any suspect rests.
+                let rest = *until - bench.now.monotonic;
+                bench.pass(rest + Duration::from_secs(600));
+                bench.step(Input::Woken(Wake::Elapsed))
+            }
+            Effect::Open => bench.step(selected(9, 20)),
+            Effect::Commit(entry) if entry.hold.is_some() => break,
+            Effect::Commit(_) => bench.step(Input::Committed),
+            other => panic!("{other:?}"),
+        };
+    }
+    let hold = commit(&effect).hold.clone().unwrap();
+    assert_eq!((hold.messages, hold.old), (20, 6));
+}
+
+#[test]
+fn an_epoch_that_has_ended_does_not_go_on_though_the_next_was_not_stored() {
+    let mut state = stored(7);
+    state.cursor = Some(Cursor {
+        floor: None,
+        gaps: uids([6]),
+        ..cursor(7)
+    });
+    let (mut bench, _) = Bench::start(state.clone());
+    let went_back = Input::Opened(Selected {
+        uid_validity: UidValidity(4),
+        uid_next: Uid::new(7),
+        exists: 1,
+        highest: Uid::new(6),
+        session_ends: None,
+    });
+    let effect = bench.step(went_back);
+    assert_eq!(outcomes(&effect), [(6, Outcome::Vanished)]);
+    // The process dies here, and new mail hides that the UIDs went back.
+    state.cursor = Some(commit(&effect).cursor.clone());
+    let (mut bench, _) = Bench::start(state);
+    let effect = bench.step(selected(4, 9));
+    assert!(commit(&effect).cursor.epoch > Epoch(1));
+    assert_eq!(commit(&effect).cursor.last, None);
+}
+
+#[test]
+fn a_folder_of_a_hundred_thousand_messages_is_matched_batch_by_batch() {
+    const COUNT: u32 = 100_000;
+    let (mut bench, _) = Bench::start(stored(7));
+    bench.step(selected(9, COUNT));
+    let mut effect = bench.step(Input::Committed);
+    let (mut surveys, mut known, mut events) = (0, 0, 0);
+    loop {
+        effect = match &effect {
+            Effect::Survey { after } => {
+                surveys += 1;
+                let from = after.last.map_or(1, |last| last.get() + 1);
+                bench.step(surveyed(from..=COUNT))
+            }
+            Effect::Read { items, .. } => {
+                assert!(items.len() <= policy().batch_max);
+                bench.answer(&effect, whole)
+            }
+            // Every message was taken before, but for the last ones.
+            Effect::Recall(asked) => {
+                let new = |number| facts(number, 0).fingerprint;
+                let last = [new(COUNT - 1), new(COUNT)];
+                let matches = asked
+                    .iter()
+                    .filter(|it| !last.contains(it))
+                    .map(|it| (*it, 1));
+                let matches = matches.collect();
+                bench.step(Input::Recalled(Known { matches }))
+            }
+            Effect::Commit(entry) => {
+                let count = |what| entry.outcomes.iter().filter(|(_, it)| *it == what).count();
+                known += count(Outcome::Known);
+                events += count(Outcome::Event);
+                bench.step(Input::Committed)
+            }
+            Effect::Wait { .. } => break,
+            other => panic!("{other:?}"),
+        };
+    }
+    assert_eq!((surveys, known, events), (2, 99_998, 2));
 }

@@ -206,3 +206,16 @@ fn what_the_audit_misses_is_read_again_and_what_is_not_ours_is_not() {
     assert_eq!(outcomes(&effect), [(5, Outcome::Event)]);
     assert_eq!(commit(&effect).cursor.last, Some(uid(7)));
 }
+
+#[test]
+fn a_refused_batch_is_read_in_smaller_ones_and_nothing_is_taken_for_gone() {
+    let (mut bench, _) = Bench::start(stored(7));
+    bench.step(selected(4, 11));
+    let effect = bench.step(surveyed(8..=11));
+    assert_eq!(read(&effect), [8, 9, 10, 11]);
+    let effect = bench.step(Input::Failed(Failure::Refused));
+    assert_eq!(read(&effect), [8], "the same session, one at a time");
+    let effect = bench.answer(&effect, whole);
+    assert_eq!(outcomes(&effect), [(8, Outcome::Event)]);
+    assert_eq!(commit(&effect).cursor.gaps, []);
+}
