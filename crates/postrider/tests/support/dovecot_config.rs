@@ -131,6 +131,7 @@ fn services(text: &mut String, ports: &Ports, users: &Users, hibernate: bool) {
   process_min_avail = 1
 }}
 service imap {{
+  process_limit = 6000
   service_count = 1000
   process_min_avail = 2
   extra_groups = $default_internal_group

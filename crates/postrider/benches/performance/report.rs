@@ -1,0 +1,267 @@
+//! The figures as text: for the terminal, and for its place in docs/PERFORMANCE.md.
+
+use std::{fmt::Write as _, fs};
+
+use crate::{
+    catchup::{self, CatchUp},
+    latency::Latency,
+    memory::Row,
+};
+
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/PERFORMANCE.md");
+const BEGIN: &str = "<!-- bench: from here on `make bench` writes -->\n";
+const END: &str = "<!-- bench: to here -->\n";
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spread {
+    pub(crate) p50: f64,
+    pub(crate) p95: f64,
+    pub(crate) p99: f64,
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    pub(crate) fn of(mut samples: Vec<f64>) -> Self {
+        assert!(!samples.is_empty(), "nothing was measured");
+        samples.sort_by(f64::total_cmp);
+        let at = |part: usize| samples[(samples.len() * part / 100).min(samples.len() - 1)];
+        Self {
+            p50: at(50),
+            p95: at(95),
+            p99: at(99),
+            max: at(100),
+        }
+    }
+
+    fn cells(&self) -> String {
+        format!(
+            "{:.2} | {:.2} | {:.2} | {:.1}",
+            self.p50, self.p95, self.p99, self.max
+        )
+    }
+}
+
+pub(crate) struct Report {
+    machine: Vec<(&'static str, String)>,
+    load: f64,
+    pub(crate) load_after: f64,
+    pub(crate) disk: Spread,
+    pub(crate) latency: Option<Latency>,
+    pub(crate) catchup: Option<CatchUp>,
+    pub(crate) memory: Vec<Row>,
+}
+
+impl Report {
+    pub(crate) fn new(machine: Vec<(&'static str, String)>, load: f64) -> Self {
+        Self {
+            machine,
+            load,
+            load_after: load,
+            disk: Spread::default(),
+            latency: None,
+            catchup: None,
+            memory: Vec::new(),
+        }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::from("Command: `make bench`\n\n| | |\n|---|---|\n");
+        for (name, what) in &self.machine {
+            line(&mut text, &format!("| {name} | {what} |"));
+        }
+        line(
+            &mut text,
+            &format!(
+                "| load before and after | {:.1}, {:.1} |",
+                self.load, self.load_after
+            ),
+        );
+        self.latency_text(&mut text);
+        self.catchup_text(&mut text);
+        self.memory_text(&mut text);
+        text
+    }
+
+    fn latency_text(&self, text: &mut String) {
+        let commit = self.disk.p50;
+        line(text, "\n### Latency, in ms\n");
+        line(text, "| | p50 | p95 | p99 | max |\n|---|---|---|---|---|");
+        line(
+            text,
+            &format!(
+                "| the disk's own commit (4 KiB written, fdatasync) | {} |",
+                self.disk.cells()
+            ),
+        );
+        let Some(latency) = &self.latency else { return };
+        line(
+            text,
+            &format!(
+                "| **added: a bare client's EXISTS to the event received** | {} |",
+                latency.added.cells()
+            ),
+        );
+        line(
+            text,
+            &format!(
+                "| message accepted by Dovecot to the event received | {} |",
+                latency.whole.cells()
+            ),
+        );
+        let aim = 2.0 + 1.5 * commit;
+        line(
+            text,
+            &format!(
+                "\n{} messages at random gaps over {} watched mailboxes, each with a bare IDLE client beside. \
+                 Aims: p50 at most 2 ms + 1.5 × the disk's p50 = {aim:.2} ms: {}; p99 below 9 ms: {}.",
+                latency.messages,
+                latency.mailboxes,
+                judged(latency.added.p50 <= aim),
+                judged(latency.added.p99 < 9.0)
+            ),
+        );
+        let steps: Vec<String> = latency
+            .steps
+            .iter()
+            .map(|(name, ms)| format!("{name} {ms:.2}"))
+            .collect();
+        line(
+            text,
+            &format!(
+                "By the daemon's own metrics, mean ms: {}. CPU per message: {:.2} ms. \
+                 inotify instances allowed to the server: {}.",
+                steps.join(", "),
+                latency.cpu_ms,
+                latency.inotify_instances
+            ),
+        );
+    }
+
+    fn catchup_text(&self, text: &mut String) {
+        let Some(catchup) = &self.catchup else { return };
+        line(
+            text,
+            &format!(
+                "\n### Catch-up: {} messages of {} bytes, to the last 2xx\n",
+                catchup.messages, catchup.bytes
+            ),
+        );
+        line(
+            text,
+            "| | events per second | CPU per event |\n|---|---|---|",
+        );
+        for run in &catchup.runs {
+            line(
+                text,
+                &format!(
+                    "| `max_in_flight = {}`, from the start of the process | {:.0} | {:.3} ms |",
+                    run.max_in_flight,
+                    run.rate(catchup.messages),
+                    run.cpu_ms
+                ),
+            );
+        }
+        line(
+            text,
+            &format!(
+                "| one bare pipelined `UID FETCH` of the same, thrown away | {:.0} | |",
+                catchup.bare
+            ),
+        );
+        let mut rates: Vec<f64> = catchup
+            .runs
+            .iter()
+            .filter(|run| run.max_in_flight == catchup::MAX_IN_FLIGHT)
+            .map(|run| run.rate(catchup.messages))
+            .collect();
+        rates.sort_by(f64::total_cmp);
+        let median = rates[rates.len() / 2];
+        line(
+            text,
+            &format!(
+                "\nAim: at least 3,000 events per second with {} in flight: {} (median {median:.0}).",
+                catchup::MAX_IN_FLIGHT,
+                judged(median >= 3000.0)
+            ),
+        );
+    }
+
+    fn memory_text(&self, text: &mut String) {
+        let Some(first) = self.memory.first() else {
+            return;
+        };
+        line(
+            text,
+            &format!(
+                "\n### Memory per idle TLS mailbox (certificate chain of {} bytes)\n",
+                first.chain_bytes
+            ),
+        );
+        line(
+            text,
+            "| mailboxes | PSS after the start | anonymous | PSS later | anonymous | slope after the start | slope later |",
+        );
+        line(text, "|---|---|---|---|---|---|---|");
+        let mib = |bytes: f64| format!("{:.1} MiB", bytes / 1_048_576.0);
+        let mut before: Option<&Row> = None;
+        let mut worst: f64 = 0.0;
+        for row in &self.memory {
+            let slopes = before.map(|before| {
+                let more = (row.mailboxes - before.mailboxes) as f64 * 1024.0;
+                (
+                    (row.fresh.pss - before.fresh.pss) / more,
+                    (row.worn.pss - before.worn.pss) / more,
+                )
+            });
+            let shown = slopes.map_or(" | ".to_owned(), |(fresh, worn)| {
+                worst = worst.max(fresh).max(worn);
+                format!("{fresh:.1} KiB | {worn:.1} KiB")
+            });
+            line(
+                text,
+                &format!(
+                    "| {} | {} | {} | {} | {} | {shown} |",
+                    row.mailboxes,
+                    mib(row.fresh.pss),
+                    mib(row.fresh.pss_anon),
+                    mib(row.worn.pss),
+                    mib(row.worn.pss_anon)
+                ),
+            );
+            before = Some(row);
+        }
+        line(
+            text,
+            &format!(
+                "\n*Later*: every session was replaced twice, before its token ended, and ten mails of 5 KiB passed \
+                 each mailbox. The slope is PSS per mailbox from one row to the next. Aim: at most 25 KiB: {}.",
+                judged(worst <= 25.0)
+            ),
+        );
+    }
+
+    /// Puts the figures into their place in the document.
+    pub(crate) fn write(&self) {
+        let document = fs::read_to_string(DOCUMENT).unwrap();
+        let (head, rest) = document
+            .split_once(BEGIN)
+            .expect("the marker that begins the figures");
+        let (_, tail) = rest
+            .split_once(END)
+            .expect("the marker that ends the figures");
+        fs::write(
+            DOCUMENT,
+            format!("{head}{BEGIN}\n{}\n{END}{tail}", self.text()),
+        )
+        .unwrap();
+    }
+}
+
+fn judged(met: bool) -> &'static str {
+    if met { "met" } else { "**missed**" }
+}
+
+fn line(text: &mut String, words: &str) {
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "{words}");
+}
