@@ -202,7 +202,7 @@ impl Scene {
                 self.world.write_config();
                 self.world.signal("-HUP");
             }
-            Fault::DiskFull => self.disk.as_ref().unwrap().fill_up(),
+            Fault::DiskFull => self.fill_the_disk().await,
         }
     }
 
@@ -356,6 +356,26 @@ impl Scene {
             let (mailbox, number) = (self.any_mailbox(), self.world.next_number());
             self.world.deliver_raw(mailbox, number, odd.make(number));
         }
+    }
+
+    /// Takes the room, and delivers until what the store had set aside for itself is full too.
+    async fn fill_the_disk(&mut self) {
+        self.disk.as_ref().unwrap().fill_up();
+        let mailbox = self.any_mailbox();
+        for _ in 0..30 {
+            let number = self.world.next_number();
+            self.world
+                .deliver_raw(mailbox, number, mail::large(number, 200_000));
+            self.world.burst(mailbox, 20);
+        }
+        self.world
+            .expect("reading paused for want of room", |world| {
+                world.ask(&["mailboxes", "list"]).is_ok_and(|list| {
+                    let all = list["mailboxes"].as_array();
+                    all.is_some_and(|all| all.iter().any(|one| one["state"] == "store_full"))
+                })
+            })
+            .await;
     }
 
     /// A new UIDVALIDITY for two folders.

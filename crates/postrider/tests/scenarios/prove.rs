@@ -3,7 +3,8 @@
 //! moments at which processes and threads meet.
 //!
 //! `make prove` runs many seeds (`POSTRIDER_PROVE_SEEDS`, from `POSTRIDER_PROVE_FROM`); without
-//! these variables a small sample runs, as a test among the others.
+//! these variables a small sample runs, as a test among the others. To look at one fault:
+//! `POSTRIDER_PROVE_ONLY=Swallowed cargo nextest run -p postrider --test scenarios faults_in --no-capture`.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -239,6 +240,8 @@ async fn recovered(scene: &Scene) {
 enum Extent {
     Whole,
     Sample,
+    /// The rounds of this fault alone.
+    Only(String),
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -252,6 +255,7 @@ async fn run(seed: u64, extent: Extent, report: &mut Report) {
     let mut rounds = plan(&mut scene);
     match extent {
         Extent::Whole => {}
+        Extent::Only(name) => rounds.retain(|faults| format!("{faults:?}") == format!("[{name}]")),
         Extent::Sample => {
             rounds.retain(|faults| !faults.iter().any(|fault| fault.is_slow()));
             rounds.truncate(SAMPLE);
@@ -289,6 +293,10 @@ async fn faults_in_random_order_lose_nothing() {
         started: Some(Instant::now()),
         ..Report::default()
     };
+    if let Ok(name) = std::env::var("POSTRIDER_PROVE_ONLY") {
+        run(SAMPLE_SEED, Extent::Only(name), &mut report).await;
+        return;
+    }
     let Some(seeds) = number("POSTRIDER_PROVE_SEEDS") else {
         run(SAMPLE_SEED, Extent::Sample, &mut report).await;
         return;
