@@ -64,6 +64,22 @@ fn a_refused_login_backs_off_in_slow_steps_and_stays_at_the_last() {
 }
 
 #[test]
+fn a_mailbox_that_was_let_in_before_is_tried_again_soon_at_first() {
+    let mut gate = gate();
+    let first = permit(&mut gate, at(0));
+    gate.opened(first, at(0));
+    gate.closed(at(1));
+    let mut now = at(1);
+    for seconds in [5, 10, 14, 60, 120, 300, 900, 1800, 1800] {
+        let wait = Duration::from_secs(seconds);
+        let permit = permit(&mut gate, now);
+        gate.refused(permit, now, NEVER);
+        assert_eq!(gate.shut_until(now), Some((now + wait, Cause::Refused)));
+        now = now + wait;
+    }
+}
+
+#[test]
 fn logins_of_several_folders_that_fail_together_count_once() {
     let mut gate = gate();
     let first = permit(&mut gate, at(0));
@@ -73,7 +89,7 @@ fn logins_of_several_folders_that_fail_together_count_once() {
     gate.refused(second, at(2), NEVER);
     gate.refused(third, at(3), NEVER);
     assert_eq!(gate.refusals(), 1);
-    assert_eq!(gate.shut_until(at(3)), Some((at(62), Cause::Refused)));
+    assert_eq!(gate.shut_until(at(3)), Some((at(7), Cause::Refused)));
 }
 
 #[test]
