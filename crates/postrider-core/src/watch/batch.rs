@@ -210,7 +210,6 @@ impl Watch {
         for uid in std::mem::take(&mut batch.uids) {
             match reply(answers, uid) {
                 Reply::Whole(facts) => {
-                    self.read_at = Some(at.now.monotonic);
                     batch.end(uid, Some(facts.fingerprint), End::Final(Outcome::Event));
                 }
                 Reply::Empty(facts) => self.empty(&mut batch, uid, facts, at),

@@ -18,6 +18,8 @@ pub(super) struct Pending {
     at: Wall,
     /// UIDs that have their final outcome with it.
     settled: Vec<Uid>,
+    /// The last message that was read in full for it.
+    read: Option<Uid>,
     then: Then,
 }
 
@@ -73,6 +75,11 @@ impl Watch {
                 .any(|notice| matches!(notice, Notice::FirstSight { .. })),
             at: at.now.wall,
             settled,
+            read: entry
+                .outcomes
+                .iter()
+                .rfind(|(_, outcome)| *outcome == Outcome::Event)
+                .map(|(ItemKey::Uid(uid), _)| *uid),
             then,
         }));
         Effect::Commit(entry)
@@ -106,6 +113,13 @@ impl Watch {
             .cursor
             .as_ref()
             .is_some_and(|old| old.epoch != pending.cursor.epoch);
+        if turned {
+            self.control = None;
+        }
+        if pending.read.is_some() {
+            self.control = pending.read;
+            self.read_at = Some(at.now.monotonic);
+        }
         if let Some(trouble) = self.trouble.as_deref_mut() {
             if turned {
                 trouble.turn();

@@ -51,8 +51,10 @@ pub struct Watch {
     trouble: Option<Box<Trouble>>,
     /// An order whose commit failed, to be tried again.
     owed: Option<Box<Order>>,
-    /// When a message was last read in full: only then another one's silence speaks against it.
+    /// When a message was last read in full: only beside it another one's silence means anything.
     read_at: Option<Monotonic>,
+    /// The last message of this epoch that was taken in full, to be read again for that purpose.
+    control: Option<Uid>,
     /// Failures in a row; a success counts only when it lasted `Policy::backoff.stable`.
     failures: u32,
     state_lost: bool,
@@ -124,6 +126,7 @@ impl Watch {
             trouble: None,
             owed: None,
             read_at: None,
+            control: None,
             failures: 0,
             state_lost: false,
             account_changed: false,

@@ -1,6 +1,6 @@
 //! A round: what one survey listed, taken batch by batch until nothing of it is left.
 
-use std::mem;
+use std::{mem, time::Duration};
 
 use super::{
     At, Effect, Entry, Failure, Input, ItemKey, Notice, Outcome, Part, Reply, State, Survey, Watch,
@@ -12,6 +12,7 @@ use super::{
 use crate::{
     cursor::{Break, Cursor},
     ids::Uid,
+    time::Monotonic,
 };
 
 /// Reads that a server refuses in a row before the session is given up. A batch shrinks to one
@@ -160,17 +161,14 @@ impl Watch {
     }
 
     /// Whether a message is at fault shows only beside another one that can be read. Where none
-    /// was since the last try of a gap, one is read for that alone: one that is kept back because
-    /// the gaps are full, or the newest that was taken.
+    /// was of late, one is read for that alone before a gap is tried: one that is kept back
+    /// because the gaps are full, or the one that was read last.
     fn control(&mut self, round: &Round, at: At) -> Option<Uid> {
-        let read_at = self.read_at;
-        let anchor = self.cursor.as_ref()?.anchor;
+        let control = self.control;
+        let read_at = self.read_lately(at);
         let trouble = self.trouble.as_deref_mut()?;
-        let is_owed = round
-            .gaps
-            .iter()
-            .any(|gap| trouble.lacks_proof(*gap, read_at));
-        if !is_owed || trouble.probed == Probed::Yes {
+        let lacks = |gap: &Uid| trouble.lacks_proof(*gap, read_at);
+        if !round.gaps.iter().any(lacks) || trouble.probed == Probed::Yes {
             return None;
         }
         trouble.probed = Probed::Yes;
@@ -179,7 +177,14 @@ impl Watch {
         let kept_back = round.todo.get(index).copied();
         kept_back
             .filter(|uid| trouble.is_harmless(*uid))
-            .or(anchor.map(|(uid, _)| uid))
+            .or(control)
+            .filter(|uid| trouble.is_harmless(*uid))
+    }
+
+    /// When a message was read in full, if that was a moment ago.
+    fn read_lately(&self, at: At) -> Option<Monotonic> {
+        self.read_at
+            .filter(|read| at.now.monotonic - *read <= PROOF_LASTS)
     }
 
     fn begin_probe(&mut self, mut round: Box<Round>, uid: Uid, at: At) -> Effect {
@@ -387,17 +392,18 @@ impl Watch {
     }
 
     /// A message that is there could not be had, alone. It counts against the message only if
-    /// another one could be read since the last try, and ends after `MISSES_MAX` such tries.
+    /// another one could be read just before, after its last try, and ends after `MISSES_MAX` such tries.
     pub(super) fn miss(&mut self, uid: Uid, seen: Seen, at: At) -> bool {
         let policy = std::sync::Arc::clone(&self.policy);
-        let read_at = self.read_at;
+        let read_at = self.read_lately(at);
         let suspect = self.trouble().suspect_mut(uid);
         if read_at.is_some_and(|read| read > suspect.tried) {
             suspect.misses = suspect.misses.saturating_add(1);
         }
         suspect.seen = seen;
         suspect.tried = at.now.monotonic;
-        suspect.due = at.now.monotonic + wait(&policy, suspect.misses.max(1), at);
+        suspect.tries = suspect.tries.saturating_add(1);
+        suspect.due = at.now.monotonic + wait(&policy, suspect.tries, at);
         let given_up = suspect.misses >= MISSES_MAX;
         self.trouble().probed = Probed::No;
         given_up
@@ -406,3 +412,6 @@ impl Watch {
 
 /// With the waits between them these last a quarter of an hour: longer than a replica lags.
 const MISSES_MAX: u8 = 5;
+/// How long a message that was read speaks for the server: longer than a round takes from one
+/// read to the next, shorter than most troubles of a server.
+const PROOF_LASTS: Duration = Duration::from_secs(30);

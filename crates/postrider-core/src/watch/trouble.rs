@@ -36,6 +36,8 @@ pub(super) struct Suspect {
     pub(super) strikes: u8,
     /// Readings, alone, that came to nothing while other messages could be read.
     pub(super) misses: u8,
+    /// All readings, alone, that came to nothing: it rests longer after each.
+    pub(super) tries: u8,
     pub(super) seen: Seen,
     /// Its reading may end the connection or the process: a strike is stored before it.
     pub(super) dangerous: Danger,
@@ -330,6 +332,7 @@ impl Suspect {
             uid,
             strikes: 0,
             misses: 0,
+            tries: 0,
             seen: Seen::Nothing,
             dangerous: Danger::No,
             tried: Monotonic(0),

@@ -138,11 +138,7 @@ fn calm_down(world: &mut World, mut effect: Effect) {
     let long = u64::try_from(world.policy.examine_every.as_millis()).unwrap();
     for _ in 0..CALM {
         if let Effect::Wait { .. } = effect {
-            let gaps = world
-                .store
-                .cursor
-                .as_ref()
-                .map_or(0, |cursor| cursor.gaps.len());
+            let gaps = world.owed_gaps(since);
             let examined = world.mono > since + 2 * long;
             let is_current = world.session == Some(world.server.current());
             if gaps == 0 && examined && is_current {

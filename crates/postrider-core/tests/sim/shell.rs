@@ -197,7 +197,7 @@ impl World {
         };
         let count = self.seen.spoilt.entry((epoch, uid)).or_default();
         *count += 1;
-        *count <= 3
+        *count <= 2
     }
 
     fn act_read(&mut self, items: &[ItemKey], part: Part, anchor: bool) -> Happening {
