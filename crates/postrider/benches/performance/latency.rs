@@ -94,17 +94,10 @@ pub(crate) async fn measure(size: Size, folder: &Path) -> Latency {
     // The last EXISTS is seen by then as well.
     tokio::time::sleep(Duration::from_secs(1)).await;
     drop(bare);
-    let late = dovecot.log().matches("inotify").count();
-    assert_eq!(
-        late, 0,
-        "the server ran out of inotify instances, so it polls; see scripts/test-env.sh"
-    );
+    never_polled(&dovecot);
+    let steps = steps(&before, &daemon.metrics().await.unwrap_or_default());
     let arrived = arrivals(&receiver);
     let seen = seen.lock().unwrap();
-    let ms = |from: Instant, to: Instant| {
-        let sign = if to >= from { 1.0 } else { -1.0 };
-        sign * to.max(from).duration_since(from.min(to)).as_secs_f64() * 1000.0
-    };
     let added = delivered.keys().map(|n| ms(seen[n], arrived[n])).collect();
     let whole = delivered
         .iter()
@@ -117,8 +110,22 @@ pub(crate) async fn measure(size: Size, folder: &Path) -> Latency {
         added: Spread::of(added),
         whole: Spread::of(whole),
         cpu_ms,
-        steps: steps(&before, &daemon.metrics().await.unwrap_or_default()),
+        steps,
     }
+}
+
+/// From one time to another; below 0 where the other was first.
+fn ms(from: Instant, to: Instant) -> f64 {
+    let sign = if to >= from { 1.0 } else { -1.0 };
+    sign * to.max(from).duration_since(from.min(to)).as_secs_f64() * 1000.0
+}
+
+fn never_polled(dovecot: &Dovecot) {
+    let late = dovecot.log().matches("inotify").count();
+    assert_eq!(
+        late, 0,
+        "the server ran out of inotify instances, so it polls; see scripts/test-env.sh"
+    );
 }
 
 /// One bare IDLE client per mailbox, each noting when it sees EXISTS.
