@@ -336,7 +336,7 @@ pub(crate) const ON_DOVECOT: &[(&str, &str, &str)] = &[
     (
         "Dovecot: server killed and started again",
         "a_server_that_is_killed_and_started_again_is_watched_again_within_30_seconds",
-        "server_killed_",
+        "server_",
     ),
     (
         "Dovecot: connections frozen or swallowed",
@@ -346,7 +346,7 @@ pub(crate) const ON_DOVECOT: &[(&str, &str, &str)] = &[
     (
         "Dovecot: token revoked in mid-session",
         "a_token_that_is_revoked_in_mid_session_is_replaced",
-        "token_",
+        "revoked_token_",
     ),
     (
         "Dovecot: login refused for a while",

@@ -145,7 +145,7 @@ fn extent(run: &Run) -> String {
     let rows = run.live["rows"].as_object().unwrap();
     let sum = |what: &str| -> u64 { rows.values().filter_map(|row| row[what].as_u64()).sum() };
     format!(
-        "Last run: {} seed(s), {:.0} minutes, {} faults, {} messages that had to arrive, 0 lost, {} requests that the receiver had already, all with the id that it knew.",
+        "Last run: {} seed(s), {:.0} minutes, {} rounds, {} messages that had to arrive, 0 lost, {} requests that the receiver had already, all with the id that it knew.",
         run.live["seeds"].as_array().unwrap().len(),
         run.live["minutes"].as_f64().unwrap(),
         sum("times"),
@@ -243,9 +243,10 @@ const TAIL: &str = "
   counted, not sent. It is not lost silently, and it is not an event.
 - **Repeats.** A receiver that closes before it answers, or a process that is killed between request and commit, makes a repeat. At a
   kill that is at most `max_in_flight` per endpoint.
-- **Slow by intention.** A refused login is tried again after a minute at first, because servers lock accounts that are tried too often;
-  `postrider mailboxes resync KEY` tries at once. A connection that a firewall swallowed is found out by a deadline, at worst one
-  `idle_cycle` and 30 s later.
+- **Slow by intention.** A login that worked before and is refused is tried again within seconds; one that never worked after a minute,
+  later after half an hour, because servers lock accounts that are tried too often (`postrider mailboxes resync KEY` tries at once). A
+  connection that a firewall swallowed is found out by a deadline: 15 s after the end of the `idle_cycle`, 60 s where a command was under
+  way.
 
 ## What this does not show
 
