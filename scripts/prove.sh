@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Long simulations, faults in random order on the running daemon, big bursts on a real Dovecot; writes
-# docs/RELIABILITY.md. About 30 minutes on two cores. It ends at the first loss, and writes nothing then.
+# docs/RELIABILITY.md. About 40 minutes on two cores. It ends at the first loss, and writes nothing then.
 #
 # POSTRIDER_SIM_SEEDS (100000)   seeds of the simulation
 # POSTRIDER_PROVE_SEEDS (2)      seeds of the faults on the running daemon, about 9 minutes each
@@ -22,7 +22,7 @@ bash scripts/install-test-tools.sh
 target="${CARGO_TARGET_DIR:-target}"
 figures="$target/prove"
 mkdir -p "$figures"
-rm -f "$figures/faults.json" "$figures"/simulation*.txt "$target/e2e-figures.txt"
+rm -f "$figures/faults.json" "$figures/expiry.json" "$figures"/simulation*.txt "$target/e2e-figures.txt"
 
 step "simulation: $POSTRIDER_SIM_SEEDS seeds"
 cargo nextest run --profile prove --locked -p postrider-core --test sim seeds_break --no-capture 2>&1 | tee "$figures/simulation.txt"
@@ -30,6 +30,9 @@ echo "$POSTRIDER_SIM_SEEDS" > "$figures/simulation-seeds.txt"
 
 step "faults on the running daemon: $POSTRIDER_PROVE_SEEDS seeds from $POSTRIDER_PROVE_FROM"
 cargo nextest run --profile prove --locked -p postrider --test scenarios faults_in_random_order --no-capture
+
+step "200 mailboxes through 20 expiries"
+POSTRIDER_PROVE=1 cargo nextest run --profile prove --locked -p postrider --test scenarios no_mail_waits --no-capture
 
 step "bursts and faults on a real Dovecot"
 POSTRIDER_PROVE=1 cargo nextest run --profile prove --locked -p postrider --test e2e

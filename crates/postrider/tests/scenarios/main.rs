@@ -12,6 +12,7 @@ mod continuity;
 mod crash;
 mod delivery;
 mod disk;
+mod expiry;
 mod hostile;
 mod operator;
 mod outside;
