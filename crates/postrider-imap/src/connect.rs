@@ -9,7 +9,7 @@ use tokio::{net::TcpStream, task::JoinSet, time::sleep};
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    conversation::{Conversation, ignore, within},
+    conversation::{Conversation, FrontEnd, ignore, within},
     error::{Breach, Error, ServerText, classify},
     framer::Step,
     parse::{
@@ -30,6 +30,10 @@ const KEEPALIVE_TRIES: u32 = 4;
 
 /// A conversation that has been greeted and knows the capabilities; encrypted unless `tls = none`.
 pub(crate) async fn open(server: &Server) -> Result<Conversation, Error> {
+    within(server.deadlines.reach, "reaching the server", reach(server)).await
+}
+
+async fn reach(server: &Server) -> Result<Conversation, Error> {
     let tcp = within(server.deadlines.connect, "connecting", dial(server)).await?;
     let stream = match server.tls {
         Tls::Implicit => encrypted(server, tcp).await?,
@@ -156,7 +160,10 @@ async fn greeted(conversation: &mut Conversation) -> Result<(), Error> {
         return Err(no_greeting().into());
     };
     match status.condition {
-        Condition::Ok => Ok(()),
+        Condition::Ok => {
+            conversation.front_end = FrontEnd::of(&status.text);
+            Ok(())
+        }
         Condition::Preauth => Err(Breach::Preauth.into()),
         // `noted` has made an error of BYE.
         Condition::No | Condition::Bad | Condition::Bye => {

@@ -29,6 +29,7 @@ pub(crate) struct Conversation {
     in_flight: bool,
     pub(crate) capabilities: Capabilities,
     pub(crate) idle: IdleTrust,
+    pub(crate) front_end: FrontEnd,
     /// As EXISTS and EXPUNGE told it last.
     pub(crate) exists: u32,
     pub(crate) uid_next: Option<u32>,
@@ -51,6 +52,29 @@ pub(crate) struct Capabilities {
     pub(crate) oauthbearer: bool,
     pub(crate) literal_plus: bool,
     pub(crate) namespace: bool,
+    /// Gmail's own ids of messages and threads (X-GM-EXT-1).
+    pub(crate) gmail: bool,
+}
+
+/// Which software greets, as far as it matters. Exchange Online is being moved from one front end to
+/// another, and neither keeps to the other's wording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrontEnd {
+    ExchangeClassic,
+    ExchangeProxy,
+    Other,
+}
+
+impl FrontEnd {
+    /// By the text of the greeting, anywhere in it.
+    pub(crate) fn of(greeting: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(greeting).to_ascii_lowercase();
+        match text.contains("microsoft exchange") {
+            true if text.contains("tcpproxy") => Self::ExchangeProxy,
+            true => Self::ExchangeClassic,
+            false => Self::Other,
+        }
+    }
 }
 
 /// How far the server's IDLE is used.
@@ -77,6 +101,7 @@ impl Capabilities {
             oauthbearer: has("AUTH=OAUTHBEARER"),
             literal_plus: has("LITERAL+"),
             namespace: has("NAMESPACE"),
+            gmail: has("X-GM-EXT-1"),
         }
     }
 }
@@ -101,6 +126,7 @@ impl Conversation {
                 IdleUse::Auto => IdleTrust::Trusted { ended_early: 0 },
                 IdleUse::Never => IdleTrust::Polling,
             },
+            front_end: FrontEnd::Other,
             exists: 0,
             uid_next: None,
             changed: false,
@@ -351,7 +377,8 @@ impl Conversation {
                 self.exists = *count;
             }
             Untagged::Expunge => self.exists = self.exists.saturating_sub(1),
-            Untagged::Search(_) | Untagged::Fetch(_) | Untagged::Other => {}
+            Untagged::UidNext(next) => self.uid_next = Some(*next),
+            Untagged::Search(_) | Untagged::List(_) | Untagged::Fetch(_) | Untagged::Other => {}
         }
         Ok(())
     }

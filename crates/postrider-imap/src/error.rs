@@ -58,6 +58,15 @@ pub enum Error {
         "the folder cannot be opened: {text}\n\nhint: check `folders`; names are the server's own, with its separator"
     )]
     FolderMissing { text: ServerText },
+    #[error(
+        "{why} for {role}; there are: {there}\n\nhint: write the folder's own name in `folders`"
+    )]
+    NoFolderOfRole {
+        role: &'static str,
+        why: &'static str,
+        /// At most some 1,000 characters.
+        there: String,
+    },
     #[error("protocol error: {0}")]
     Protocol(Breach),
     /// An argument that must not go on the wire; nothing was sent.
@@ -94,6 +103,8 @@ pub enum Breach {
     TooManyLiterals(usize),
     #[error("more bodies than messages asked for")]
     TooManyBodies,
+    #[error("a list of more than {0} folders")]
+    TooManyFolders(usize),
     #[error("a SEARCH with more than {0} results")]
     TooManyResults(usize),
     #[error("a tagged reply that answers no command of ours")]
@@ -125,7 +136,10 @@ impl Error {
     pub fn usable(&self) -> bool {
         matches!(
             self,
-            Self::Refused { .. } | Self::FolderMissing { .. } | Self::Argument { .. }
+            Self::Refused { .. }
+                | Self::FolderMissing { .. }
+                | Self::NoFolderOfRole { .. }
+                | Self::Argument { .. }
         )
     }
 
@@ -146,7 +160,7 @@ impl Error {
                 retry_after: *retry_after,
             },
             Self::ConnectionLimit { .. } => Failure::ConnectionLimit,
-            Self::FolderMissing { .. } => Failure::FolderMissing,
+            Self::FolderMissing { .. } | Self::NoFolderOfRole { .. } => Failure::FolderMissing,
             Self::Refused { .. } | Self::Argument { .. } => Failure::Refused,
             Self::Sink(error) => match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failure::StoreFull,
@@ -266,17 +280,48 @@ pub(crate) fn classify(code: Option<&str>, text: &[u8]) -> Option<Error> {
     None
 }
 
-/// `Suggested Backoff Time: 92415 milliseconds`, bounded.
+/// `Suggested Backoff Time: 92415 milliseconds`, with whatever stands between the words and the
+/// number, and in other units; bounded. A time of zero is none.
 fn backoff(lower: &str) -> Option<Duration> {
     const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+    const BETWEEN_CHARS_MAX: usize = 16;
     let (_, after) = lower.split_once("backoff time")?;
-    let digits: String = after
-        .trim_start_matches([':', '=', ' '])
-        .chars()
-        .take_while(char::is_ascii_digit)
-        .collect();
-    let millis = digits.parse().ok()?;
-    Some(Duration::from_millis(millis).min(RETRY_AFTER_MAX))
+    let start = after.find(|char: char| char.is_ascii_digit())?;
+    let between = &after[..start];
+    if between.chars().count() > BETWEEN_CHARS_MAX {
+        return None;
+    }
+    let mut number: u64 = 0;
+    let mut rest = &after[start..];
+    loop {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        for digit in rest[..digits].bytes() {
+            number = number
+                .saturating_mul(10)
+                .saturating_add(u64::from(digit - b'0'));
+        }
+        rest = &rest[digits..];
+        match thousands(rest) {
+            Some(more) => rest = more,
+            None => break,
+        }
+    }
+    let unit = rest.trim_start_matches(|char: char| !char.is_alphanumeric());
+    let wait = if unit.starts_with("min") {
+        Duration::from_secs(number.saturating_mul(60))
+    } else if unit.starts_with("s") {
+        Duration::from_secs(number)
+    } else {
+        Duration::from_millis(number)
+    };
+    (!wait.is_zero()).then(|| wait.min(RETRY_AFTER_MAX))
+}
+
+/// What follows a separator of thousands.
+fn thousands(rest: &str) -> Option<&str> {
+    let more = rest.strip_prefix([',', '.', '\u{a0}', '\u{202f}'])?;
+    let digits = more.bytes().take_while(u8::is_ascii_digit).count();
+    (digits == 3).then_some(more)
 }
 
 #[cfg(test)]
@@ -311,6 +356,23 @@ mod tests {
             failure(None, text),
             Some(Failure::Throttled { retry_after })
         );
+    }
+
+    #[test]
+    fn a_backoff_time_is_found_however_it_is_written() {
+        let wait = |text: &str| backoff(&format!("request is throttled. suggested {text}"));
+        let millis = |millis| Some(Duration::from_millis(millis));
+        assert_eq!(wait("backoff time 92415 milliseconds"), millis(92_415));
+        assert_eq!(wait("backoff time = 92415 ms"), millis(92_415));
+        assert_eq!(wait("backoff time:\t[92415]"), millis(92_415));
+        assert_eq!(wait("backoff time: 299,187 milliseconds"), millis(299_187));
+        assert_eq!(wait("backoff time: 90 seconds"), millis(90_000));
+        assert_eq!(wait("backoff time: 5 minutes"), millis(300_000));
+        assert_eq!(wait("backoff time: 0 milliseconds"), None);
+        assert_eq!(wait("backoff time: -"), None);
+        assert_eq!(wait("backoff time is not known; see error 12"), None);
+        let hour = millis(3_600_000);
+        assert_eq!(wait("backoff time: 99999999999999999999999"), hour);
     }
 
     #[test]

@@ -22,9 +22,12 @@ mod stream;
 
 mod auth;
 mod connect;
+pub mod list;
 mod logout;
+mod name;
 mod proxy;
 pub mod read;
+pub mod role;
 mod search;
 mod select;
 pub mod session;

@@ -23,6 +23,7 @@ use crate::{
 };
 
 pub(crate) mod date;
+mod list;
 pub(crate) mod numbers;
 pub(crate) mod status;
 
@@ -61,9 +62,20 @@ pub(crate) enum Untagged {
     Exists(u32),
     Expunge,
     Search(Vec<u32>),
+    List(Listed),
+    /// What STATUS told.
+    UidNext(u32),
     Fetch(Box<Fetch>),
     /// Understood, and of no interest here.
     Other,
+}
+
+/// A folder, its name as it is on the wire.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) attributes: Vec<String>,
+    pub(crate) delimiter: Option<char>,
+    pub(crate) name: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +91,8 @@ pub(crate) struct Fetch {
     pub(crate) internal_date: Option<Wall>,
     pub(crate) size: Option<u32>,
     pub(crate) flags: Vec<String>,
+    pub(crate) gmail_message_id: Option<u64>,
+    pub(crate) gmail_thread_id: Option<u64>,
     /// `BODY[]`.
     pub(crate) whole: Section,
     /// `BODY[HEADER…]`.
@@ -122,6 +136,13 @@ pub(crate) fn parse(frame: &Frame) -> Result<Response, Breach> {
     }
     if let Some(results) = strip_word(rest, b"ESEARCH") {
         return numbers::esearch(results).map(found);
+    }
+    if let Some(rest) = strip_word(rest, b"LIST") {
+        let listed = list::list(rest, frame).map(Untagged::List);
+        return Ok(listed.map_or(Response::Skipped(Skipped::Other), Response::Untagged));
+    }
+    if let Some(next) = strip_word(rest, b"STATUS").and_then(numbers::status_uid_next) {
+        return Ok(Response::Untagged(Untagged::UidNext(next)));
     }
     Ok(foreign(frame))
 }
@@ -226,6 +247,8 @@ impl Fetch {
             AttributeValue::Flags(flags) => {
                 self.flags = flags.into_iter().map(|flag| flag.into_owned()).collect();
             }
+            AttributeValue::GmailMsgId(id) => self.gmail_message_id = Some(id),
+            AttributeValue::GmailThrId(id) => self.gmail_thread_id = Some(id),
             AttributeValue::BodySection {
                 section,
                 index: None | Some(0),

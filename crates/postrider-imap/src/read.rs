@@ -19,7 +19,10 @@ use crate::{
     search,
 };
 
+/// PEEK alone: what sets `\\Seen` may also be what sends a read receipt.
 const WHOLE: &str = "(UID INTERNALDATE RFC822.SIZE FLAGS BODY.PEEK[])";
+/// The same with Gmail's ids of message and thread (X-GM-EXT-1).
+const WHOLE_GMAIL: &str = "(UID INTERNALDATE RFC822.SIZE FLAGS X-GM-MSGID X-GM-THRID BODY.PEEK[])";
 /// The header fields of a fingerprint.
 const FACTS: &str =
     "(UID INTERNALDATE RFC822.SIZE BODY.PEEK[HEADER.FIELDS (Message-ID From Date Subject)])";
@@ -63,7 +66,17 @@ pub struct Fetched<W> {
     /// RFC822.SIZE, an estimate with some servers.
     pub size: Option<u32>,
     pub flags: Vec<String>,
+    /// Gmail's ids, where the server is Gmail.
+    pub gmail: Option<GmailIds>,
     pub body: Body<W>,
+}
+
+/// The same message in another folder has the same id. Google's own interfaces write both as
+/// hexadecimal numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GmailIds {
+    pub message_id: u64,
+    pub thread_id: u64,
 }
 
 #[derive(Debug)]
@@ -137,6 +150,7 @@ impl<S: BodySink> Reading<'_, S> {
         // Some servers tell a message twice.
         self.bodies_left = 2 * uids.len();
         let items = match self.part {
+            Part::Whole if conversation.capabilities.gmail => WHOLE_GMAIL,
             Part::Whole => WHOLE,
             Part::Facts => FACTS,
         };
@@ -237,6 +251,7 @@ impl<S: BodySink> Reading<'_, S> {
         if answered || uids.binary_search(&uid).is_err() {
             return Ok(false);
         }
+        let gmail = fetch.gmail_message_id.zip(fetch.gmail_thread_id);
         let body = self.body(section, frame, fetch.size).await?;
         let progress = told_first(&self.found, uid) || !matches!(body, Body::Empty);
         // Servers may tell a message's items in several responses.
@@ -245,6 +260,12 @@ impl<S: BodySink> Reading<'_, S> {
         fetched.size = fetch.size.or(fetched.size);
         if !fetch.flags.is_empty() {
             fetched.flags = fetch.flags;
+        }
+        if let Some((message_id, thread_id)) = gmail {
+            fetched.gmail = Some(GmailIds {
+                message_id,
+                thread_id,
+            });
         }
         fetched.body = body;
         Ok(progress)
@@ -303,6 +324,7 @@ fn unanswered<W>(uid: Uid) -> Fetched<W> {
         internal_date: None,
         size: None,
         flags: Vec::new(),
+        gmail: None,
         body: Body::Empty,
     }
 }

@@ -37,6 +37,25 @@ pub(crate) async fn run(conversation: &mut Conversation, command: &str) -> Resul
     Ok(found)
 }
 
+/// By the header field, which servers match in part and without regard to case.
+pub(crate) async fn message_id(
+    conversation: &mut Conversation,
+    message_id: &str,
+) -> Result<Vec<Uid>, Error> {
+    const CHARS_MAX: usize = 900;
+    let what = "the Message-ID";
+    let plain = |char: char| char.is_ascii() && !char.is_ascii_control();
+    if message_id.is_empty() || message_id.len() > CHARS_MAX || !message_id.chars().all(plain) {
+        return Err(Error::Argument { what });
+    }
+    let quoted = message_id.replace('\\', "\\\\").replace('"', "\\\"");
+    run(
+        conversation,
+        &format!("UID SEARCH HEADER Message-ID \"{quoted}\""),
+    )
+    .await
+}
+
 /// Searches `from:*` with more criteria, in windows where the folder is large; stops once `enough`
 /// UIDs are found, always at the end of a window.
 pub(crate) async fn upwards(

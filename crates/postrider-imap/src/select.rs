@@ -1,16 +1,14 @@
-//! Opening a folder without changing it (EXAMINE), its wire name, and the highest UID in it.
+//! Opening a folder without changing it (EXAMINE), and the highest UID in it.
 
-use base64::{
-    Engine, alphabet, engine::general_purpose::GeneralPurpose, engine::general_purpose::NO_PAD,
-};
 use postrider_core::{
     ids::{FolderName, Uid, UidValidity},
     watch::Selected,
 };
 
 use crate::{
-    conversation::{Conversation, Part, argument, ignore},
+    conversation::{Argument, Conversation, Part, argument, ignore},
     error::{Breach, Error, Refusal},
+    name::wire_name,
     parse::{Response, Untagged},
     search,
 };
@@ -34,6 +32,9 @@ pub(crate) async fn examine(
         .map_err(missing)?;
     let uid_validity = uid_validity.ok_or(Breach::NoUidValidity)?;
     conversation.changed = false;
+    if conversation.uid_next.is_none() {
+        ask_uid_next(conversation, &name).await?;
+    }
     let uid_next = conversation.uid_next.and_then(Uid::new);
     let highest = highest(conversation).await?;
     if let (None, Some(highest)) = (uid_next, highest) {
@@ -47,6 +48,25 @@ pub(crate) async fn examine(
         highest,
         session_ends: None,
     })
+}
+
+/// Without UIDNEXT an emptied folder looks like one whose UIDs went back. RFC 3501 section 6.3.10
+/// advises against STATUS of the open folder; it is asked for only where EXAMINE said nothing, and a
+/// server that refuses leaves it unknown.
+async fn ask_uid_next(conversation: &mut Conversation, name: &Argument) -> Result<(), Error> {
+    let parts = [
+        Part::Text(b"STATUS "),
+        name.part(),
+        Part::Text(b" (UIDNEXT)"),
+    ];
+    let deadline = conversation.deadlines.command;
+    let asked = conversation
+        .command_of("STATUS", &parts, deadline, ignore)
+        .await;
+    match asked {
+        Ok(_) | Err(Error::Refused { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn missing(error: Error) -> Error {
@@ -94,56 +114,5 @@ async fn highest(conversation: &mut Conversation) -> Result<Option<Uid>, Error> 
     match found {
         Some(uid) => Ok(Some(uid)),
         None => Err(Breach::NoHighestUid { exists }.into()),
-    }
-}
-
-/// Modified UTF-7 (RFC 3501 section 5.1.3). INBOX is the same in any case.
-fn wire_name(name: &str) -> String {
-    const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::IMAP_MUTF7, NO_PAD);
-    if name.eq_ignore_ascii_case("INBOX") {
-        return "INBOX".to_owned();
-    }
-    let mut wire = String::with_capacity(name.len());
-    let mut shifted: Vec<u8> = Vec::new();
-    let unshift = |shifted: &mut Vec<u8>, wire: &mut String| {
-        if !shifted.is_empty() {
-            wire.push('&');
-            wire.push_str(&BASE64.encode(&shifted));
-            wire.push('-');
-            shifted.clear();
-        }
-    };
-    for char in name.chars() {
-        // CR, LF and NUL stay as they are, for `argument` to refuse.
-        if matches!(char, ' '..='~' | '\r' | '\n' | '\0') {
-            unshift(&mut shifted, &mut wire);
-            wire.push(char);
-            if char == '&' {
-                wire.push('-');
-            }
-        } else {
-            for unit in char.encode_utf16(&mut [0; 2]) {
-                shifted.extend_from_slice(&unit.to_be_bytes());
-            }
-        }
-    }
-    unshift(&mut shifted, &mut wire);
-    wire
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn folder_names_go_out_in_modified_utf_7() {
-        assert_eq!(wire_name("inbox"), "INBOX");
-        assert_eq!(
-            wire_name("Éléments envoyés"),
-            "&AMk-l&AOk-ments envoy&AOk-s"
-        );
-        assert_eq!(wire_name("R&D"), "R&-D");
-        assert_eq!(wire_name("台北/日本語"), "&U,BTFw-/&ZeVnLIqe-");
-        assert_eq!(wire_name("😀"), "&2D3eAA-");
     }
 }

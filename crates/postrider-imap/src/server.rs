@@ -96,6 +96,10 @@ pub enum Login {
 /// How long each step may take. Waiting in IDLE has its own end, given per call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
+    /// All up to where the login begins. A connection that is accepted and then swallowed is given up
+    /// after this, so that with the longest usual wait between two tries a mailbox is watched again
+    /// within 30 s of the cause's end.
+    pub reach: Duration,
     /// Name resolution, TCP and proxy together.
     pub connect: Duration,
     pub tls: Duration,
@@ -115,9 +119,10 @@ pub struct Deadlines {
 impl Default for Deadlines {
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(20),
-            tls: Duration::from_secs(20),
-            greeting: Duration::from_secs(30),
+            reach: Duration::from_secs(12),
+            connect: Duration::from_secs(10),
+            tls: Duration::from_secs(10),
+            greeting: Duration::from_secs(10),
             login: Duration::from_secs(60),
             command: Duration::from_secs(60),
             done: Duration::from_secs(15),

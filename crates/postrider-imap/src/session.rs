@@ -15,13 +15,17 @@ use crate::{
     auth, connect,
     conversation::{Conversation, IdleTrust},
     error::{Error, ServerText},
+    list::{self, Folder},
     logout,
     read::{self, BodySink, Memory, ReadAnswers},
-    select,
+    role::{Role, Unresolved},
+    search, select,
     server::{Login, Server},
     survey,
     wait::{self, WaitEnd},
 };
+
+pub use crate::conversation::FrontEnd;
 
 pub struct Session {
     conversation: Box<Conversation>,
@@ -83,6 +87,33 @@ impl Session {
         self.conversation.settle(result)
     }
 
+    /// All folders of the account.
+    pub async fn folders(&mut self) -> Result<Vec<Folder>, Error> {
+        let result = Box::pin(list::run(&mut self.conversation)).await;
+        self.conversation.settle(result)
+    }
+
+    /// The name of the folder that has this role.
+    pub async fn folder_of(&mut self, role: Role) -> Result<FolderName, Error> {
+        let folders = self.folders().await?;
+        let why = match role.of(&folders) {
+            Ok(folder) => return Ok(folder.name.clone()),
+            Err(Unresolved::None) => "no folder is known",
+            Err(Unresolved::Several) => "several folders may be meant",
+        };
+        Err(Error::NoFolderOfRole {
+            role: role.as_str(),
+            why,
+            there: names(&folders),
+        })
+    }
+
+    /// The UIDs of the messages of the open folder with this Message-ID, given with its brackets.
+    pub async fn search_message_id(&mut self, message_id: &str) -> Result<Vec<Uid>, Error> {
+        let result = Box::pin(search::message_id(&mut self.conversation, message_id)).await;
+        self.conversation.settle(result)
+    }
+
     pub async fn logout(mut self) {
         Box::pin(logout::run(&mut self.conversation)).await;
     }
@@ -91,6 +122,11 @@ impl Session {
     pub fn idles(&self) -> bool {
         self.conversation.capabilities.idle
             && matches!(self.conversation.idle, IdleTrust::Trusted { .. })
+    }
+
+    /// Which software the server's greeting speaks of.
+    pub fn front_end(&self) -> FrontEnd {
+        self.conversation.front_end
     }
 
     /// How many messages the folder has, as told last.
@@ -112,6 +148,24 @@ impl Session {
     pub fn skipped_responses(&self) -> u64 {
         self.conversation.skipped()
     }
+}
+
+/// What is there, for an error: as many names as fit.
+fn names(folders: &[Folder]) -> String {
+    const CHARS_MAX: usize = 1_000;
+    let mut text = String::new();
+    for folder in folders {
+        let name = ServerText::new(folder.name.as_str().as_bytes());
+        if text.len() + name.as_str().len() > CHARS_MAX {
+            text.push_str(", …");
+            break;
+        }
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        text.push_str(name.as_str());
+    }
+    text
 }
 
 /// Where no session came to be, none is usable.

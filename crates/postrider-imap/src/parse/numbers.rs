@@ -89,6 +89,16 @@ fn number(word: &[u8]) -> Option<u32> {
     std::str::from_utf8(word).ok()?.parse().ok()
 }
 
+/// UIDNEXT of a STATUS response (RFC 3501 section 7.2.4), whose folder's name may hold anything.
+pub(crate) fn status_uid_next(text: &[u8]) -> Option<u32> {
+    let open = text.iter().rposition(|byte| *byte == b'(')?;
+    let inner = text[open + 1..].trim_ascii().strip_suffix(b")")?;
+    let inner = std::str::from_utf8(inner).ok()?.to_ascii_uppercase();
+    let mut words = inner.split_ascii_whitespace();
+    words.find(|word| *word == "UIDNEXT")?;
+    words.next()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -184,6 +184,7 @@ pub(crate) fn server(address: SocketAddr) -> Server {
 
 pub(crate) fn short(limit: Duration) -> Deadlines {
     Deadlines {
+        reach: 4 * limit,
         connect: limit,
         tls: limit,
         greeting: limit,
