@@ -19,6 +19,7 @@ pub mod network;
 pub mod secrets;
 pub mod tls;
 pub mod tokens;
+pub mod vault;
 
 pub mod admin;
 pub mod gauges;
@@ -29,3 +30,4 @@ pub mod telemetry;
 pub mod clock;
 
 pub mod demo;
+pub mod setup;
