@@ -4,6 +4,8 @@
 //! Advice only: Microsoft says that codes may change, so decisions follow `error`. The one
 //! exception is [`is_transient`], which only makes the next try come sooner.
 
+use crate::client::Provider;
+
 /// What to do, for the numbers that setups and tenants really run into.
 pub fn advice(code: u32) -> Option<&'static str> {
     Some(match code {
@@ -45,7 +47,7 @@ pub fn advice(code: u32) -> Option<&'static str> {
         500_011 | 650_057 | 50_001 => {
             "the resource of the scope is unknown in this tenant: it has no Exchange Online, or the scope is another cloud's"
         }
-        65_001 | 90_094 | 650_056 => {
+        65_001 | 65_004 | 90_094 | 650_056 => {
             "consent is missing: an administrator must grant it to the application"
         }
         50_034 | 51_004 | 50_020 => "the user is not in this tenant: check user and tenant",
@@ -82,6 +84,23 @@ pub fn is_transient(code: u32) -> bool {
         code,
         90_055 | 90_024 | 90_033 | 90_006 | 90_012 | 50_033 | 50_000
     )
+}
+
+/// What to do about an `error` without a number that is known, by provider.
+pub(crate) fn by_error(provider: Provider, error: &str, _description: &str) -> &'static str {
+    match (provider, error) {
+        (_, "access_denied") => "the person or a policy declined: sign in again and consent",
+        (Provider::Microsoft, "invalid_client") => {
+            "check client_id and the secret's value and expiry"
+        }
+        (Provider::Microsoft, "unauthorized_client") => {
+            "check client_id and tenant, and that the application may use client credentials"
+        }
+        (Provider::Microsoft, "invalid_scope") => {
+            "check scope: for Exchange Online it is https://outlook.office365.com/.default"
+        }
+        _ => "check tenant, client_id, scope and the secret",
+    }
 }
 
 #[cfg(test)]

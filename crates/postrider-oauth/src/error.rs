@@ -5,7 +5,11 @@ use std::{error::Error as _, fmt, time::Duration};
 
 use postrider_core::token::Failure;
 
-use crate::advice::advice;
+use crate::{
+    advice::{advice, by_error},
+    client::Provider,
+    grant,
+};
 
 /// Characters of a server's words that are kept.
 const WORDS_MAX: usize = 300;
@@ -15,6 +19,7 @@ pub enum TokenError {
     /// The endpoint understood and said no (RFC 6749 section 5.2): asking again soon is no use.
     #[error("the token endpoint refuses the credential: {error}{}", said(.description))]
     Refused {
+        provider: Provider,
         error: String,
         /// The first line of the server's description.
         description: String,
@@ -32,6 +37,9 @@ pub enum TokenError {
     /// It said yes, and the rest makes no sense.
     #[error("the token endpoint's answer cannot be used: {what}")]
     Malformed { what: &'static str },
+    /// Nothing was asked, because the question cannot be put.
+    #[error("no token was asked for: {what}")]
+    Unsent { what: &'static str },
 }
 
 /// What kept a request from being answered.
@@ -39,6 +47,8 @@ pub enum TokenError {
 pub enum Cause {
     /// DNS, TCP, TLS or the proxy.
     Connect(String),
+    /// This machine has no identity service, or keeps it from being reached.
+    NoIdentityService(String),
     /// The connection broke later.
     Transport(String),
     Deadline(Duration),
@@ -54,6 +64,9 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(detail) => write!(f, "no connection ({detail})"),
+            Self::NoIdentityService(detail) => {
+                write!(f, "no identity service answers on this machine ({detail})")
+            }
             Self::Transport(detail) => write!(f, "connection lost ({detail})"),
             Self::Deadline(limit) => write!(f, "no answer within {} s", limit.as_secs()),
             Self::Status(status) => write!(f, "HTTP status {status}"),
@@ -63,11 +76,35 @@ impl fmt::Display for Cause {
     }
 }
 
+impl Cause {
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => {
+                "check that the token endpoint's host can be reached from here (port 443, proxy, DNS, certificates)"
+            }
+            Self::NoIdentityService(_) => {
+                "type = \"managed-identity\" works only on a machine in Azure whose processes may reach 169.254.169.254, without a proxy"
+            }
+            Self::Status(301..=399) => {
+                "the authority must be the login host itself, without a redirect"
+            }
+            Self::Status(404) => "check authority and tenant, or token_url",
+            Self::Status(407) => "the proxy wants other credentials",
+            Self::Status(_) | Self::Transport(_) | Self::Deadline(_) | Self::Says(_) => {
+                "nothing to do if it passes; postrider tries again by itself"
+            }
+            Self::TooLong => {
+                "check authority and tenant, or token_url: this is not a token endpoint"
+            }
+        }
+    }
+}
+
 impl TokenError {
     /// What it means for the cache.
     pub fn failure(&self) -> Failure {
         match self {
-            Self::Refused { .. } => Failure::Refused,
+            Self::Refused { .. } | Self::Unsent { .. } => Failure::Refused,
             Self::Throttled { retry_after } => Failure::Throttled {
                 retry_after: *retry_after,
             },
@@ -78,11 +115,17 @@ impl TokenError {
         }
     }
 
-    /// The secret itself was not accepted, so another one may be.
+    /// The secret itself was not accepted (RFC 6749 section 5.2: the client's own, or the grant's,
+    /// which is a refresh token or a signed assertion), so another one may be.
     pub fn is_about_the_secret(&self) -> bool {
         match self {
-            Self::Refused { error, .. } => error == "invalid_client",
-            Self::Throttled { .. } | Self::Unavailable { .. } | Self::Malformed { .. } => false,
+            Self::Refused { error, .. } => {
+                matches!(error.as_str(), "invalid_client" | "invalid_grant")
+            }
+            Self::Throttled { .. }
+            | Self::Unavailable { .. }
+            | Self::Malformed { .. }
+            | Self::Unsent { .. } => false,
         }
     }
 
@@ -93,36 +136,40 @@ impl TokenError {
             Self::Throttled { .. } => "throttled",
             Self::Unavailable { .. } => "unavailable",
             Self::Malformed { .. } => "malformed",
+            Self::Unsent { .. } => "unsent",
         }
     }
 
     /// What an operator can do.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Refused { error, codes, .. } => codes
+            Self::Refused {
+                provider,
+                error,
+                description,
+                codes,
+            } => codes
                 .iter()
                 .find_map(|code| advice(*code))
-                .unwrap_or_else(|| by_error(error)),
+                .unwrap_or_else(|| by_error(*provider, error, description)),
             Self::Throttled { .. } => {
                 "nothing to do, the next request waits as long as it asks for"
             }
-            Self::Unavailable { cause, .. } => match cause {
-                Cause::Connect(_) => {
-                    "check that the authority's host can be reached from here (port 443, proxy, DNS, certificates)"
-                }
-                Cause::Status(301..=399) => {
-                    "the authority must be the login host itself, without a redirect"
-                }
-                Cause::Status(404) => "check authority and tenant",
-                Cause::Status(407) => "the proxy wants other credentials",
-                Cause::Status(_) | Cause::Transport(_) | Cause::Deadline(_) | Cause::Says(_) => {
-                    "nothing to do if it passes; postrider tries again by itself"
-                }
-                Cause::TooLong => "check authority and tenant: this is not a token endpoint",
-            },
+            Self::Unavailable { cause, .. } => cause.hint(),
             Self::Malformed { .. } => {
-                "check authority and tenant: something else than a token endpoint may answer"
+                "check authority and tenant, or token_url: something else than a token endpoint may answer"
             }
+            Self::Unsent { .. } => "check the type of the credential, and the key that it names",
+        }
+    }
+
+    /// A refusal that came another way than as an answer to a token request.
+    pub(crate) fn refused(provider: Provider, error: String, description: String) -> Self {
+        Self::Refused {
+            provider,
+            codes: grant::codes(None, &description),
+            error,
+            description,
         }
     }
 
@@ -145,19 +192,6 @@ impl TokenError {
     }
 }
 
-fn by_error(error: &str) -> &'static str {
-    match error {
-        "invalid_client" => "check client_id and the secret's value and expiry",
-        "unauthorized_client" => {
-            "check client_id and tenant, and that the application may use client credentials"
-        }
-        "invalid_scope" => {
-            "check scope: for Exchange Online it is https://outlook.office365.com/.default"
-        }
-        _ => "check tenant, client_id, scope and the secret",
-    }
-}
-
 /// The last link of an error's chain says what happened ("certificate expired"); those above say where.
 fn innermost(error: &reqwest::Error) -> String {
     let mut words = error.to_string();
@@ -169,7 +203,7 @@ fn innermost(error: &reqwest::Error) -> String {
     one_line(&words)
 }
 
-fn said(description: &str) -> String {
+pub(crate) fn said(description: &str) -> String {
     if description.is_empty() {
         String::new()
     } else {

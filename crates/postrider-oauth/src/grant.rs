@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use postrider_core::{time::Wall, token};
-use reqwest::{
-    StatusCode,
-    header::{HeaderMap, RETRY_AFTER},
-};
+use reqwest::{StatusCode, header::RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
     advice::is_transient,
+    claims::Claims,
+    client::{Answer, Provider},
     error::{Cause, TokenError, one_line},
+    redact::Sent,
 };
 
 /// Longer than any token: those of Entra take 1.5 to 4 KiB.
@@ -28,6 +28,12 @@ pub struct Grant {
     pub refresh_in: Option<Duration>,
     /// How long the provider's services may accept it in an outage of the provider's own.
     pub ext_expires_in: Option<Duration>,
+    /// A new refresh token. The one that was used may be good for nothing from now on.
+    pub refresh_token: Option<SecretString>,
+    /// What was granted, where it is told; it may be less than was asked for.
+    pub scope: Option<String>,
+    /// Of an `id_token`, unverified: for the account's name only.
+    pub id_claims: Option<Claims>,
 }
 
 #[derive(Deserialize)]
@@ -35,12 +41,18 @@ struct Success {
     access_token: Option<String>,
     token_type: Option<String>,
     expires_in: Option<Value>,
+    expires_on: Option<Value>,
     refresh_in: Option<Value>,
     ext_expires_in: Option<Value>,
+    refresh_token: Option<Value>,
+    scope: Option<Value>,
+    id_token: Option<Value>,
 }
 
+/// Google's device endpoint writes `error_code`.
 #[derive(Deserialize)]
 struct Refusal {
+    #[serde(alias = "error_code")]
     error: String,
     #[serde(default)]
     error_description: Option<String>,
@@ -48,65 +60,78 @@ struct Refusal {
     error_codes: Option<Value>,
 }
 
-/// `secret` is what was sent: a server that repeats it does not get it printed.
+/// `sent` is what was secret in the request: a server that repeats it does not get it printed.
 pub(crate) fn read(
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: &[u8],
-    secret: &SecretString,
+    provider: Provider,
+    answer: &Answer,
+    sent: &Sent,
     now: Wall,
 ) -> Result<Grant, TokenError> {
-    if status.is_success() {
-        return granted(body);
+    if answer.status.is_success() {
+        granted(&answer.body, now)
+    } else {
+        Err(refusal(provider, answer, sent, now))
     }
-    let retry_after = headers
+}
+
+/// An answer without success.
+pub(crate) fn refusal(provider: Provider, answer: &Answer, sent: &Sent, now: Wall) -> TokenError {
+    let status = answer.status;
+    let retry_after = answer
+        .headers
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| token::retry_after(value, now));
     if status == StatusCode::TOO_MANY_REQUESTS {
-        return Err(TokenError::Throttled { retry_after });
+        return TokenError::Throttled { retry_after };
     }
-    let unavailable = |cause| Err(TokenError::Unavailable { cause, retry_after });
-    // 408 and 5xx speak of the endpoint whatever their body says; the rest is an answer only if it
-    // is one of RFC 6749: a firewall's page or a missing path is not.
-    if !status.is_client_error() || status == StatusCode::REQUEST_TIMEOUT {
+    let unavailable = |cause| TokenError::Unavailable { cause, retry_after };
+    if speaks_of_the_endpoint(provider, status) {
         return unavailable(Cause::Status(status.as_u16()));
     }
-    let Ok(refusal) = serde_json::from_slice::<Refusal>(body) else {
+    let Ok(refusal) = serde_json::from_slice::<Refusal>(&answer.body) else {
         return unavailable(Cause::Status(status.as_u16()));
     };
-    let clean = |words: &str| match secret.expose_secret() {
-        "" => one_line(words),
-        secret => one_line(&words.replace(secret, "[secret]")),
-    };
-    let error = clean(&refusal.error);
-    let description = clean(refusal.error_description.as_deref().unwrap_or_default());
+    let error = sent.clean(&refusal.error);
+    let description = sent.clean(refusal.error_description.as_deref().unwrap_or_default());
     let codes = codes(refusal.error_codes.as_ref(), &description);
     match error.as_str() {
         "temporarily_unavailable" | "server_error" => unavailable(Cause::Says(error)),
+        "rate_limit_exceeded" => TokenError::Throttled { retry_after },
         _ if codes.iter().any(|code| is_transient(*code)) => unavailable(Cause::Says(error)),
-        _ => Err(TokenError::Refused {
+        _ => TokenError::Refused {
+            provider,
             error,
             description,
             codes,
-        }),
+        },
     }
 }
 
-fn granted(body: &[u8]) -> Result<Grant, TokenError> {
+/// 408 and 5xx do, whatever their body says; the rest is an answer only if it is one of RFC 6749: a
+/// firewall's page or a missing path is not. A machine's identity service says 404 and 410 while it
+/// starts or is updated
+/// (<https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#retry-guidance>).
+fn speaks_of_the_endpoint(provider: Provider, status: StatusCode) -> bool {
+    if !status.is_client_error() || status == StatusCode::REQUEST_TIMEOUT {
+        return true;
+    }
+    match provider {
+        Provider::ManagedIdentity => status == StatusCode::NOT_FOUND || status == StatusCode::GONE,
+        Provider::Microsoft | Provider::Google | Provider::OAuth2 => false,
+    }
+}
+
+fn granted(body: &[u8], now: Wall) -> Result<Grant, TokenError> {
     let malformed = |what| TokenError::Malformed { what };
     let success: Success =
         serde_json::from_slice(body).map_err(|_| malformed("it is no JSON object of a token"))?;
-    let token = success
-        .access_token
-        .ok_or_else(|| malformed("access_token is missing"))?;
     // RFC 6750 section 2.1. Anything else could end the line or the field that it is sent in.
-    if token.is_empty()
-        || token.len() > TOKEN_BYTES_MAX
-        || !token.bytes().all(|byte| byte.is_ascii_graphic())
-    {
-        return Err(malformed("access_token is not a bearer token"));
-    }
+    let access_token = match success.access_token {
+        None => return Err(malformed("access_token is missing")),
+        Some(token) => token_of(token, |byte| byte.is_ascii_graphic())
+            .ok_or_else(|| malformed("access_token is not a bearer token"))?,
+    };
     if success
         .token_type
         .is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer"))
@@ -117,18 +142,48 @@ fn granted(body: &[u8]) -> Result<Grant, TokenError> {
         .expires_in
         .as_ref()
         .and_then(seconds)
+        .or_else(|| until(success.expires_on.as_ref()?, now))
+        .or_else(|| Some(Claims::decode(&access_token)?.exp?.since(now)))
         .filter(|life| !life.is_zero())
         .ok_or_else(|| malformed("expires_in is missing or no number of seconds"))?;
+    let text = |value: Option<Value>| match value {
+        Some(Value::String(text)) => Some(text),
+        Some(
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_),
+        )
+        | None => None,
+    };
     Ok(Grant {
-        access_token: SecretString::from(token),
+        access_token,
         expires_in,
         refresh_in: success.refresh_in.as_ref().and_then(seconds),
         ext_expires_in: success.ext_expires_in.as_ref().and_then(seconds),
+        // RFC 6749 appendix A.17.
+        refresh_token: text(success.refresh_token)
+            .and_then(|token| token_of(token, |byte| matches!(byte, b' '..=b'~'))),
+        scope: text(success.scope)
+            .map(|scope| one_line(&scope))
+            .filter(|scope| !scope.is_empty()),
+        id_claims: text(success.id_token)
+            .and_then(|token| Claims::decode(&SecretString::from(token))),
     })
 }
 
+fn token_of(token: String, allowed: impl Fn(&u8) -> bool) -> Option<SecretString> {
+    let token = SecretString::from(token);
+    let bytes = token.expose_secret().as_bytes();
+    let fits = !bytes.is_empty() && bytes.len() <= TOKEN_BYTES_MAX && bytes.iter().all(allowed);
+    fits.then_some(token)
+}
+
+/// How long it is until a time in seconds since the epoch.
+fn until(expires_on: &Value, now: Wall) -> Option<Duration> {
+    let at = i64::try_from(seconds(expires_on)?.as_secs()).ok()?;
+    Some(Wall::from_seconds(at).since(now))
+}
+
 /// Seconds as a number or, from some endpoints, as a string.
-fn seconds(value: &Value) -> Option<Duration> {
+pub(crate) fn seconds(value: &Value) -> Option<Duration> {
     let number = match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse::<f64>().ok(),
@@ -138,7 +193,7 @@ fn seconds(value: &Value) -> Option<Duration> {
 }
 
 /// The AADSTS numbers of an answer: listed, else from its description.
-fn codes(listed: Option<&Value>, description: &str) -> Vec<u32> {
+pub(crate) fn codes(listed: Option<&Value>, description: &str) -> Vec<u32> {
     let listed: Vec<u32> = listed
         .and_then(Value::as_array)
         .into_iter()
@@ -159,7 +214,7 @@ fn codes(listed: Option<&Value>, description: &str) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::header::HeaderValue;
+    use reqwest::header::{HeaderMap, HeaderValue};
 
     use super::*;
 
@@ -179,11 +234,17 @@ mod tests {
             headers.insert(RETRY_AFTER, HeaderValue::from_static(value));
         }
         let status = StatusCode::from_u16(status).unwrap();
-        read(
+        let answer = Answer {
             status,
-            &headers,
-            body.as_bytes(),
-            &SecretString::from(SECRET),
+            headers,
+            body: body.as_bytes().to_vec(),
+        };
+        let mut sent = Sent::default();
+        sent.add(SECRET);
+        read(
+            Provider::Microsoft,
+            &answer,
+            &sent,
             Wall::from_seconds(784_111_777),
         )
     }
@@ -346,6 +407,7 @@ mod tests {
         assert_eq!(
             error,
             TokenError::Refused {
+                provider: Provider::Microsoft,
                 error: "invalid_client".to_owned(),
                 description: "AADSTS7000215: Invalid client secret [secret] provided.".to_owned(),
                 codes: vec![7_000_215],

@@ -4,9 +4,23 @@
 //! here keeps a token or a secret, and nothing here prints one. The HTTP client is handed in: the
 //! way to the outside (proxy, certificates) is the daemon's business.
 
-pub mod microsoft;
+pub mod client;
+pub mod proof;
 
+mod assertion;
+pub mod certificate;
+mod form;
+pub mod service_account;
+
+pub mod authorization;
+pub mod device;
+
+pub mod claims;
 pub mod grant;
 
 pub mod advice;
+pub mod authority;
 pub mod error;
+mod redact;
+
+pub mod microsoft;

@@ -1,0 +1,124 @@
+//! Takes out of a server's words what must not be printed: what was sent to it, anything that looks
+//! like a token, and a URL's user and password. What is left is one short printable line.
+
+use secrecy::{ExposeSecret, SecretString};
+use url::form_urlencoded;
+
+use crate::error::one_line;
+
+/// The secret parts of one request.
+#[derive(Debug, Default)]
+pub(crate) struct Sent(Vec<SecretString>);
+
+impl Sent {
+    pub(crate) fn add(&mut self, secret: &str) {
+        if secret.is_empty() {
+            return;
+        }
+        self.0.push(SecretString::from(secret));
+        let encoded: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        if encoded != secret {
+            self.0.push(SecretString::from(encoded));
+        }
+    }
+
+    pub(crate) fn clean(&self, words: &str) -> String {
+        // The longest first: a short one may be a part of it.
+        let mut secrets: Vec<&str> = self.0.iter().map(ExposeSecret::expose_secret).collect();
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        let mut words = words.to_owned();
+        for secret in secrets {
+            words = words.replace(secret, "[secret]");
+        }
+        one_line(&without_user_info(&without_tokens(&words)))
+    }
+}
+
+/// A JWT begins with `eyJ`, the base64url of `{"`. One that is cut off in the middle counts as well.
+fn without_tokens(words: &str) -> String {
+    let mut clean = String::with_capacity(words.len());
+    let mut rest = words;
+    while let Some(start) = rest.find("eyJ") {
+        let (before, token) = rest.split_at(start);
+        let end = token
+            .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '=')))
+            .unwrap_or(token.len());
+        clean.push_str(before);
+        clean.push_str(if end >= 12 { "[token]" } else { &token[..end] });
+        rest = &token[end..];
+    }
+    clean.push_str(rest);
+    clean
+}
+
+/// `https://user:password@host` becomes `https://[secret]@host`.
+fn without_user_info(words: &str) -> String {
+    let mut clean = String::with_capacity(words.len());
+    let mut rest = words;
+    while let Some(start) = rest.find("://") {
+        let (before, after) = rest.split_at(start + 3);
+        clean.push_str(before);
+        let end = after
+            .find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\''))
+            .unwrap_or(after.len());
+        if let Some(at) = after[..end].rfind('@') {
+            clean.push_str("[secret]");
+            rest = &after[at..];
+        } else {
+            rest = after;
+        }
+    }
+    clean.push_str(rest);
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_is_taken_out_plain_and_encoded() {
+        let mut sent = Sent::default();
+        sent.add("p~ss+word/1");
+        sent.add("");
+        sent.add("p~ss");
+        let table = [
+            ("bad p~ss+word/1 given", "bad [secret] given"),
+            ("bad p%7Ess%2Bword%2F1 given", "bad [secret] given"),
+            ("bad p~ss, too", "bad [secret], too"),
+            ("nothing here", "nothing here"),
+        ];
+        for (words, expected) in table {
+            assert_eq!(sent.clean(words), expected);
+        }
+    }
+
+    #[test]
+    fn tokens_and_passwords_in_urls_are_taken_out_whoever_sent_them() {
+        let sent = Sent::default();
+        let table = [
+            (
+                "token eyJhbGciOiJSUzI1NiJ9.eyJhIjoxfQ.c2ln is bad",
+                "token [token] is bad",
+            ),
+            ("cut eyJhbGciOiJSUzI1", "cut [token]"),
+            ("eyJ is how one begins", "eyJ is how one begins"),
+            (
+                "two eyJhbGciOiJSUzI1.a eyJhbGciOiJSUzI1.b",
+                "two [token] [token]",
+            ),
+            (
+                "via http://u:p@proxy:1/x?y=z@a",
+                "via http://[secret]@proxy:1/x?y=z@a",
+            ),
+            (
+                "see https://aka.ms/x or a@b.example",
+                "see https://aka.ms/x or a@b.example",
+            ),
+            ("end ://", "end ://"),
+        ];
+        for (words, expected) in table {
+            assert_eq!(sent.clean(words), expected);
+        }
+    }
+}
