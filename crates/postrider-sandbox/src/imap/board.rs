@@ -2,11 +2,11 @@
 //! what a client did that it must never do.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex},
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::levers::{Goodbye, Levers, Scope};
@@ -14,6 +14,8 @@ use crate::sync::lock;
 
 /// Commands kept when recording is on; older ones go first.
 const RECORDED_MAX: usize = 50_000;
+/// Logins kept; older ones go first.
+const ATTEMPTS_MAX: usize = 10_000;
 
 /// Something that would change a mailbox, or would show a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +39,18 @@ pub struct Counters {
     pub logins: u64,
     pub logins_refused: u64,
     pub commands: u64,
+    /// Commands and logins that were answered with a throttle.
+    pub throttled: u64,
     /// EXISTS lines sent in IDLE.
     pub announcements: u64,
+}
+
+/// One try to log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginAttempt {
+    pub user: String,
+    pub at: Instant,
+    pub accepted: bool,
 }
 
 /// One session, as the server sees it from outside.
@@ -49,19 +61,21 @@ pub(crate) struct Entry {
     pub(crate) notify: Arc<Notify>,
     /// Ends the session without a word.
     pub(crate) cancel: CancellationToken,
-    pub(crate) goodbye: Mutex<Option<String>>,
+    pub(crate) goodbye: Mutex<Option<Goodbye>>,
 }
 
 #[derive(Default)]
 pub(crate) struct Board {
     levers: Levers,
+    domain_levers: HashMap<String, Levers>,
     user_levers: HashMap<String, Levers>,
     counters: Counters,
     user_counters: HashMap<String, Counters>,
     sessions: HashMap<u64, (Arc<Entry>, Option<String>)>,
     next_id: u64,
     pub(crate) violations: Vec<Violation>,
-    pub(crate) recorded: std::collections::VecDeque<(Option<String>, String)>,
+    pub(crate) recorded: VecDeque<(Option<String>, String)>,
+    pub(crate) attempts: VecDeque<LoginAttempt>,
 }
 
 impl Board {
@@ -118,6 +132,11 @@ impl Board {
     pub(crate) fn counters(&self, scope: Scope<'_>) -> Counters {
         match scope {
             Scope::Server => self.counters,
+            Scope::Domain(domain) => {
+                let users = self.user_counters.iter();
+                let meant = users.filter(|(user, _)| is_of(user, domain));
+                meant.fold(Counters::default(), |sum, (_, one)| sum.and(one))
+            }
             Scope::User(user) => {
                 let found = self.user_counters.get(&user.to_ascii_lowercase());
                 found.copied().unwrap_or_default()
@@ -125,9 +144,31 @@ impl Board {
         }
     }
 
+    pub(crate) fn attempted(&mut self, user: &str, accepted: bool) {
+        if self.attempts.len() == ATTEMPTS_MAX {
+            self.attempts.pop_front();
+        }
+        self.attempts.push_back(LoginAttempt {
+            user: user.to_owned(),
+            at: Instant::now(),
+            accepted,
+        });
+    }
+
+    pub(crate) fn attempts(&self, scope: Scope<'_>) -> Vec<LoginAttempt> {
+        let all = self.attempts.iter();
+        all.filter(|one| scope.means(Some(&one.user)))
+            .cloned()
+            .collect()
+    }
+
     pub(crate) fn levers(&mut self, scope: Scope<'_>) -> &mut Levers {
         match scope {
             Scope::Server => &mut self.levers,
+            Scope::Domain(domain) => self
+                .domain_levers
+                .entry(domain.to_ascii_lowercase())
+                .or_default(),
             Scope::User(user) => self
                 .user_levers
                 .entry(user.to_ascii_lowercase())
@@ -135,7 +176,7 @@ impl Board {
         }
     }
 
-    /// The first answer that the server's levers, then the user's, give.
+    /// The first answer that the server's levers, then the domain's, then the user's, give.
     pub(crate) fn ask<R>(
         &mut self,
         user: Option<&str>,
@@ -144,7 +185,12 @@ impl Board {
         if let Some(answer) = ask(&mut self.levers) {
             return Some(answer);
         }
-        ask(self.user_levers.get_mut(&user?.to_ascii_lowercase())?)
+        let user = user?.to_ascii_lowercase();
+        let domain = user.rsplit('@').next().unwrap_or_default();
+        if let Some(answer) = self.domain_levers.get_mut(domain).and_then(&ask) {
+            return Some(answer);
+        }
+        ask(self.user_levers.get_mut(&user)?)
     }
 
     pub(crate) fn record(&mut self, user: Option<&str>, command: String) {
@@ -166,8 +212,8 @@ impl Board {
             count += 1;
             match goodbye {
                 Goodbye::Eof => entry.cancel.cancel(),
-                Goodbye::Bye(text) => {
-                    *lock(&entry.goodbye) = Some(text.clone());
+                Goodbye::Bye(_) | Goodbye::Expired | Goodbye::Unavailable => {
+                    *lock(&entry.goodbye) = Some(goodbye.clone());
                     entry.notify.notify_one();
                 }
             }
@@ -176,14 +222,40 @@ impl Board {
     }
 
     fn entries(&self, scope: Scope<'_>) -> impl Iterator<Item = &Arc<Entry>> {
-        self.sessions.values().filter_map(move |(entry, name)| {
-            let meant = match scope {
-                Scope::Server => true,
-                Scope::User(user) => name
-                    .as_deref()
-                    .is_some_and(|n| n.eq_ignore_ascii_case(user)),
-            };
-            meant.then_some(entry)
-        })
+        self.sessions
+            .values()
+            .filter(move |(_, name)| scope.means(name.as_deref()))
+            .map(|(entry, _)| entry)
+    }
+}
+
+impl Scope<'_> {
+    /// Whether a session of this user is meant; before a login there is none.
+    fn means(self, user: Option<&str>) -> bool {
+        match self {
+            Scope::Server => true,
+            Scope::Domain(domain) => user.is_some_and(|user| is_of(user, domain)),
+            Scope::User(name) => user.is_some_and(|user| user.eq_ignore_ascii_case(name)),
+        }
+    }
+}
+
+fn is_of(user: &str, domain: &str) -> bool {
+    let own = user.rsplit('@').next().unwrap_or_default();
+    own.eq_ignore_ascii_case(domain)
+}
+
+impl Counters {
+    fn and(self, other: &Self) -> Self {
+        Self {
+            connections: self.connections + other.connections,
+            sessions: self.sessions + other.sessions,
+            idle: self.idle + other.idle,
+            logins: self.logins + other.logins,
+            logins_refused: self.logins_refused + other.logins_refused,
+            commands: self.commands + other.commands,
+            throttled: self.throttled + other.throttled,
+            announcements: self.announcements + other.announcements,
+        }
     }
 }

@@ -4,6 +4,7 @@
 use super::{
     config::TlsMode,
     presence::Mode,
+    profile::Rev2,
     session::{Reply, Secrecy, Session, Stop, without_secrets},
     syntax::Scanner,
 };
@@ -22,6 +23,11 @@ impl Session {
         if let Some(refused) = self.out_of_state(name) {
             return Ok(refused);
         }
+        if needs(name).is_some_and(|capability| !self.offers(capability)) {
+            let why = "its capability was not offered";
+            self.presence.complain(without_secrets(name, line), why);
+            return Ok(Reply::Bad("Command Error. 12".into()));
+        }
         let reply = match name {
             "CAPABILITY" => self.capability(),
             "NOOP" | "CHECK" => self.noop(name),
@@ -31,14 +37,11 @@ impl Session {
                 self.wire.put_line("* NAMESPACE ((\"\" \"/\")) NIL NIL");
                 Ok(Reply::Ok("NAMESPACE completed.".into()))
             }
-            "ENABLE" => {
-                self.wire.put_line("* ENABLED");
-                Ok(Reply::Ok("ENABLE completed.".into()))
-            }
+            "ENABLE" => self.enable(scanner, line),
             "STARTTLS" => Ok(self.starttls()),
             "LOGIN" => return self.login(scanner).await,
             "AUTHENTICATE" => return self.authenticate(scanner).await,
-            "LIST" => self.list(&mut scanner),
+            "LIST" | "LSUB" => self.list(name, &mut scanner, line),
             "STATUS" => self.status(&mut scanner),
             "EXAMINE" => self.select(&mut scanner, Mode::ReadOnly),
             "SELECT" => {
@@ -51,9 +54,13 @@ impl Session {
                 self.presence.leave_folder();
                 Ok(Reply::Ok(format!("{name} completed.").into()))
             }
-            "SEARCH" | "UID SEARCH" => self.search(name, scanner),
+            "SEARCH" | "UID SEARCH" => self.search(name, scanner, line),
             "FETCH" | "UID FETCH" => return self.fetch(name, scanner, line).await,
-            _ => Ok(Reply::Bad("Command Error. 12".into())),
+            _ => {
+                let why = "there is no such command here";
+                self.presence.complain(without_secrets(name, line), why);
+                Ok(Reply::Bad("Command Error. 12".into()))
+            }
         };
         Ok(reply.unwrap_or_else(Reply::from))
     }
@@ -63,14 +70,9 @@ impl Session {
         let invalid = || Some(Reply::Bad("Command received in Invalid state.".into()));
         let login = self.presence.login.is_some();
         match name {
-            "CAPABILITY" | "NOOP" | "LOGOUT" => None,
-            "ID" if !self.offers("ID") => Some(Reply::Bad("Command Error. 12".into())),
-            "ID" => None,
+            "CAPABILITY" | "NOOP" | "LOGOUT" | "ID" => None,
             "LOGIN" | "AUTHENTICATE" | "STARTTLS" => login.then(invalid).flatten(),
             _ if !login => invalid(),
-            "NAMESPACE" | "ENABLE" | "IDLE" | "UNSELECT" if !self.offers(name) => {
-                Some(Reply::Bad("Command Error. 12".into()))
-            }
             "CHECK" | "UNSELECT" | "CLOSE" | "SEARCH" | "UID SEARCH" | "FETCH" | "UID FETCH" => {
                 self.presence.view.is_none().then(invalid).flatten()
             }
@@ -83,10 +85,10 @@ impl Session {
     }
 
     fn offered(&self) -> &[&'static str] {
-        let config = &self.presence.shared.config;
+        let profile = &self.presence.profile;
         match self.presence.login {
-            None => &config.capabilities,
-            Some(_) => &config.capabilities_after_login,
+            None => &profile.capabilities,
+            Some(_) => &profile.capabilities_after_login,
         }
     }
 
@@ -111,9 +113,26 @@ impl Session {
         }
     }
 
+    /// RFC 5161. Exchange's IMAP4rev2 is not to be enabled, though it is offered.
+    fn enable(&mut self, mut scanner: Scanner<'_>, line: &[u8]) -> Result<Reply, &'static str> {
+        let mut enabled = "* ENABLED".to_owned();
+        while scanner.accept(b' ') {
+            let capability = scanner.word()?;
+            if capability == "IMAP4REV2" && self.presence.profile.rev2() != Rev2::Absent {
+                self.rev2 = true;
+                enabled.push_str(" IMAP4rev2");
+                let why = "this server's IMAP4rev2 is not to be relied on";
+                self.presence.complain(without_secrets("ENABLE", line), why);
+            }
+        }
+        scanner.end()?;
+        self.wire.put_line(enabled);
+        Ok(Reply::Ok("ENABLE completed.".into()))
+    }
+
     fn id(&mut self) -> Result<Reply, &'static str> {
-        self.wire
-            .put_line("* ID (\"name\" \"postrider-sandbox\" \"version\" \"1\")");
+        let told = self.presence.profile.id();
+        self.wire.put_line(format!("* ID {told}"));
         Ok(Reply::Ok("ID completed.".into()))
     }
 
@@ -124,6 +143,18 @@ impl Session {
                 Reply::Bad("Command received in Invalid state.".into())
             }
         }
+    }
+}
+
+/// The capability without which there is no such command.
+fn needs(name: &str) -> Option<&'static str> {
+    match name {
+        "ID" => Some("ID"),
+        "NAMESPACE" => Some("NAMESPACE"),
+        "ENABLE" => Some("ENABLE"),
+        "IDLE" => Some("IDLE"),
+        "UNSELECT" => Some("UNSELECT"),
+        _ => None,
     }
 }
 

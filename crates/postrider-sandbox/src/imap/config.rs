@@ -1,16 +1,14 @@
-//! How a server presents itself. The presets speak as the big servers do.
+//! What a server is started with: how it is encrypted, whom it plays, and what it keeps.
 
+use std::sync::Arc;
+
+use super::profile::Profile;
 use crate::tls::Tls;
 
 #[derive(Clone, Debug)]
 pub struct Config {
     pub tls: TlsMode,
-    /// The text after `* OK `.
-    pub greeting: String,
-    /// What CAPABILITY lists before a login, and after.
-    pub capabilities: Vec<&'static str>,
-    pub capabilities_after_login: Vec<&'static str>,
-    pub refusal: RefusalStyle,
+    pub profile: Arc<Profile>,
     pub record: Record,
 }
 
@@ -21,16 +19,6 @@ pub enum TlsMode {
     None,
 }
 
-/// How a wrong token is refused in XOAUTH2 and OAUTHBEARER.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefusalStyle {
-    /// A tagged NO at once, as Exchange does; an empty line after it is a BAD.
-    Immediate,
-    /// A challenge with JSON first, which the client has to answer (RFC 7628 §3.2.2), as Google and
-    /// Dovecot do.
-    Challenge,
-}
-
 /// Whether commands are kept for a test to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record {
@@ -39,49 +27,49 @@ pub enum Record {
 }
 
 impl Config {
-    /// As Exchange Online's classic front end.
-    pub fn exchange(tls: TlsMode) -> Self {
+    pub fn new(tls: TlsMode, profile: Profile) -> Self {
         Self {
             tls,
-            greeting: "The Microsoft Exchange IMAP4 service is ready. [UwBBAE4ARABCAE8AWAA=]"
-                .to_owned(),
-            capabilities: words(
-                "IMAP4 IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2 SASL-IR UIDPLUS MOVE ID UNSELECT CHILDREN \
-                 IDLE NAMESPACE LITERAL+",
-            ),
-            capabilities_after_login: words(
-                "IMAP4 IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2 SASL-IR UIDPLUS MOVE ID UNSELECT \
-                 CLIENTACCESSRULES CLIENTNETWORKPRESENCELOCATION BACKENDAUTHENTICATE CHILDREN IDLE \
-                 NAMESPACE LITERAL+",
-            ),
-            refusal: RefusalStyle::Immediate,
+            profile: Arc::new(profile),
             record: Record::Nothing,
         }
     }
 
+    /// As Exchange Online's classic front end.
+    pub fn exchange(tls: TlsMode) -> Self {
+        Self::new(tls, Profile::exchange())
+    }
+
+    /// As Exchange Online's newer front end, seen since September 2026.
+    pub fn exchange_tcpproxy(tls: TlsMode) -> Self {
+        Self::new(tls, Profile::exchange_tcpproxy())
+    }
+
+    /// As the newer front end whose IMAP4rev2 is half broken.
+    pub fn exchange_rev2(tls: TlsMode) -> Self {
+        Self::new(tls, Profile::exchange_rev2())
+    }
+
+    pub fn gmail(tls: TlsMode) -> Self {
+        Self::new(tls, Profile::gmail())
+    }
+
     /// As a Dovecot, with every way to log in.
     pub fn dovecot(tls: TlsMode) -> Self {
-        Self {
-            tls,
-            greeting: "Dovecot ready.".to_owned(),
-            capabilities: words(
-                "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE LITERAL+ AUTH=PLAIN AUTH=XOAUTH2 \
-                 AUTH=OAUTHBEARER",
-            ),
-            capabilities_after_login: words(
-                "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE NAMESPACE UIDPLUS UNSELECT CHILDREN \
-                 LITERAL+",
-            ),
-            refusal: RefusalStyle::Challenge,
-            record: Record::Nothing,
-        }
+        Self::new(tls, Profile::dovecot())
+    }
+
+    /// A server with IDLE and little else.
+    pub fn plain(tls: TlsMode) -> Self {
+        Self::new(tls, Profile::plain())
     }
 
     /// Offers exactly this, before a login and after.
     #[must_use]
     pub fn with_capabilities(mut self, capabilities: &'static str) -> Self {
-        self.capabilities = words(capabilities);
-        self.capabilities_after_login = words(capabilities);
+        let profile = Arc::make_mut(&mut self.profile);
+        profile.capabilities = capabilities.split_whitespace().collect();
+        profile.capabilities_after_login = profile.capabilities.clone();
         self
     }
 
@@ -90,8 +78,4 @@ impl Config {
         self.record = Record::Commands;
         self
     }
-}
-
-fn words(line: &'static str) -> Vec<&'static str> {
-    line.split_whitespace().collect()
 }

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use super::{
     presence::{Mode, View},
     session::{Reply, Session, Stop, without_secrets},
-    syntax::{Bad, Scanner, SequenceSet, internal_date},
+    syntax::{Bad, Scanner, SequenceSet, internal_date, quoted},
+    utf7,
 };
-use crate::mailboxes::{Folder, Message, Trouble};
+use crate::mailboxes::{Folder, Message, Trouble, names::Role};
 
 /// A body below this is copied into the output buffer, a larger one is sent from where it lies.
 const COPY_BELOW: usize = 16 * 1024;
@@ -19,6 +20,17 @@ enum Item {
     InternalDate,
     Size,
     Body(BodyItem),
+    /// Gmail's X-GM-MSGID, X-GM-THRID and X-GM-LABELS.
+    MessageId,
+    ThreadId,
+    Labels,
+}
+
+/// How the levers want messages to be told.
+#[derive(Clone, Copy)]
+struct Telling {
+    size_error_percent: i8,
+    rebuilds: bool,
 }
 
 struct BodyItem {
@@ -73,7 +85,13 @@ impl Session {
             let why = "BODY[] without PEEK sets \\Seen";
             self.presence.complain(without_secrets(name, line), why);
         }
+        if items.iter().any(is_gmail) && !self.offers("X-GM-EXT-1") {
+            let why = "X-GM-EXT-1 was not offered";
+            self.presence.complain(without_secrets(name, line), why);
+            return Ok(Reply::Bad("Command Argument Error. 12".into()));
+        }
         self.tell_news();
+        let telling = self.telling();
         let user = self.presence.user().unwrap_or_default().to_owned();
         let Some(view) = &self.presence.view else {
             return Ok(Reply::from("no folder is open"));
@@ -88,19 +106,33 @@ impl Session {
             let Some(view) = &self.presence.view else {
                 break;
             };
-            let look = |folder: &mut Folder| response(folder, view, position, &items);
+            let mailboxes = &self.presence.shared.mailboxes;
+            let labels = match items.iter().any(|item| matches!(item, Item::Labels)) {
+                true => mailboxes.labels(&user, &view.folder, view.uids[position]),
+                false => Vec::new(),
+            };
+            let labels = labels_text(&labels);
+            let look =
+                |folder: &mut Folder| response(folder, view, position, &items, telling, &labels);
             // A folder that was removed under the session has no responses any more.
-            let pieces = self
-                .presence
-                .shared
-                .mailboxes
-                .look(&user, &view.folder, look);
+            let pieces = mailboxes.look(&user, &view.folder, look);
             for piece in pieces.unwrap_or_default() {
                 self.put_piece(piece).await?;
             }
             self.wire.flush_if_much().await?;
         }
         Ok(Reply::Ok(format!("{name} completed.").into()))
+    }
+
+    fn telling(&self) -> Telling {
+        let wrong = self.presence.ask(|levers| {
+            let percent = levers.size_error_percent;
+            (percent != 0).then_some(percent)
+        });
+        Telling {
+            size_error_percent: wrong.unwrap_or_default(),
+            rebuilds: self.presence.is_set(|levers| levers.rebuild_messages),
+        }
     }
 
     async fn put_piece(&mut self, piece: Piece) -> Result<(), Stop> {
@@ -142,6 +174,9 @@ fn item(scanner: &mut Scanner<'_>) -> Result<Item, Bad> {
         "FLAGS" => return Ok(Item::Flags),
         "INTERNALDATE" => return Ok(Item::InternalDate),
         "RFC822.SIZE" => return Ok(Item::Size),
+        "X-GM-MSGID" => return Ok(Item::MessageId),
+        "X-GM-THRID" => return Ok(Item::ThreadId),
+        "X-GM-LABELS" => return Ok(Item::Labels),
         "BODY.PEEK" => Peek::Yes,
         "BODY" => Peek::No,
         _ => return Err("a fetch item is unknown"),
@@ -188,12 +223,40 @@ fn section(scanner: &mut Scanner<'_>) -> Result<Section, Bad> {
     Ok(Section::Fields(scanner.list()?, fields))
 }
 
+fn is_gmail(item: &Item) -> bool {
+    match item {
+        Item::MessageId | Item::ThreadId | Item::Labels => true,
+        Item::Uid | Item::Flags | Item::InternalDate | Item::Size | Item::Body(_) => false,
+    }
+}
+
+/// `(\Inbox "Invoices")`, with the names that Gmail has for its own folders.
+fn labels_text(labels: &[(String, Option<Role>)]) -> String {
+    let all: Vec<String> = labels
+        .iter()
+        .map(|(name, role)| match role {
+            None if name == "INBOX" => "\"\\\\Inbox\"".to_owned(),
+            None => String::from_utf8_lossy(&quoted(utf7::encode(name).as_bytes())).into_owned(),
+            Some(Role::Flagged) => "\"\\\\Starred\"".to_owned(),
+            Some(role) => format!("\"\\{}\"", role.attribute()),
+        })
+        .collect();
+    format!("({})", all.join(" "))
+}
+
 fn sets_seen(item: &Item) -> bool {
     matches!(item, Item::Body(body) if body.peek == Peek::No)
 }
 
 /// One message's response; nothing if it is gone.
-fn response(folder: &mut Folder, view: &View, position: usize, items: &[Item]) -> Vec<Piece> {
+fn response(
+    folder: &mut Folder,
+    view: &View,
+    position: usize,
+    items: &[Item],
+    telling: Telling,
+    labels: &str,
+) -> Vec<Piece> {
     let uid = view.uids[position];
     let Some(message) = folder.messages_at(view.epoch).get(&uid).cloned() else {
         return Vec::new();
@@ -211,40 +274,67 @@ fn response(folder: &mut Folder, view: &View, position: usize, items: &[Item]) -
     if view.mode == Mode::ReadWrite && items.iter().any(sets_seen) {
         message.set_seen();
     }
+    let told = Told {
+        uid,
+        raw: if telling.rebuilds {
+            message.rebuild()
+        } else {
+            message.raw.clone()
+        },
+        size_error_percent: telling.size_error_percent,
+        message: &message,
+        labels,
+        trouble,
+    };
     let mut pieces = vec![Piece::Text(format!("* {number} FETCH ("))];
     for (index, item) in items.iter().enumerate() {
         if index > 0 {
             pieces.push(Piece::Text(" ".to_owned()));
         }
-        put_item(&mut pieces, item, uid, &message, trouble);
+        put_item(&mut pieces, item, &told);
     }
     pieces.push(Piece::Text(")\r\n".to_owned()));
     pieces
 }
 
-fn put_item(
-    pieces: &mut Vec<Piece>,
-    item: &Item,
+/// One message as it is told this time.
+struct Told<'a> {
     uid: u32,
-    message: &Message,
+    raw: Bytes,
+    size_error_percent: i8,
+    message: &'a Message,
+    labels: &'a str,
     trouble: Option<Trouble>,
-) {
+}
+
+impl Told<'_> {
+    fn size(&self) -> i64 {
+        let size = i64::try_from(self.raw.len()).unwrap_or(i64::MAX);
+        match self.trouble {
+            Some(Trouble::Size(size)) => i64::from(size),
+            _ => size + size * i64::from(self.size_error_percent) / 100,
+        }
+    }
+}
+
+fn put_item(pieces: &mut Vec<Piece>, item: &Item, told: &Told<'_>) {
+    let message = told.message;
     let text = match item {
-        Item::Uid => format!("UID {uid}"),
+        Item::Uid => format!("UID {}", told.uid),
         Item::Flags if message.is_seen() => "FLAGS (\\Seen)".to_owned(),
         Item::Flags => "FLAGS ()".to_owned(),
         Item::InternalDate => format!("INTERNALDATE \"{}\"", internal_date(message.internal_date)),
-        Item::Size => match trouble {
-            Some(Trouble::Size(size)) => format!("RFC822.SIZE {size}"),
-            _ => format!("RFC822.SIZE {}", message.raw.len()),
-        },
-        Item::Body(body) => return put_body(pieces, body, message, trouble),
+        Item::Size => format!("RFC822.SIZE {}", told.size()),
+        Item::MessageId => format!("X-GM-MSGID {}", message.id),
+        Item::ThreadId => format!("X-GM-THRID {}", message.thread()),
+        Item::Labels => format!("X-GM-LABELS {}", told.labels),
+        Item::Body(body) => return put_body(pieces, body, told),
     };
     pieces.push(Piece::Text(text));
 }
 
-fn put_body(pieces: &mut Vec<Piece>, item: &BodyItem, message: &Message, trouble: Option<Trouble>) {
-    let mut body = section_bytes(&message.raw, &item.section);
+fn put_body(pieces: &mut Vec<Piece>, item: &BodyItem, told: &Told<'_>) {
+    let mut body = section_bytes(&told.raw, &item.section);
     let mut label = format!("BODY[{}]", section_label(&item.section));
     if let Some((from, count)) = item.partial {
         let from_here = from.min(body.len());
@@ -252,7 +342,7 @@ fn put_body(pieces: &mut Vec<Piece>, item: &BodyItem, message: &Message, trouble
         label.push_str(&format!("<{from}>"));
     }
     let whole = matches!(item.section, Section::Whole);
-    match trouble {
+    match told.trouble {
         Some(Trouble::NilBody) if whole => pieces.push(Piece::Text(format!("{label} NIL"))),
         Some(Trouble::EmptyBody) if whole => {
             pieces.push(Piece::Text(format!("{label} {{0}}\r\n")));

@@ -1,19 +1,22 @@
-//! Opening folders and telling of them: EXAMINE, SELECT, STATUS, LIST.
+//! Opening folders and telling of them: EXAMINE, SELECT, STATUS.
 
 use std::sync::Arc;
 
 use super::{
     presence::{Mode, View},
+    profile::Kind,
     session::{Reply, Session},
     syntax::{Bad, Scanner, quoted},
+    utf7,
 };
 use crate::mailboxes::Folder;
 
 impl Session {
     pub(super) fn select(&mut self, scanner: &mut Scanner<'_>, mode: Mode) -> Result<Reply, Bad> {
         scanner.space()?;
-        let name = scanner.string()?;
+        let wire_name = scanner.string()?;
         scanner.end()?;
+        let name = utf7::decode(&wire_name).ok_or("a folder's name is no modified UTF-7")?;
         self.presence.leave_folder();
         let Some(user) = self.presence.user().map(str::to_owned) else {
             return Err("no login");
@@ -31,79 +34,66 @@ impl Session {
             (view, folder.uid_validity, folder.uid_next)
         });
         let Ok((view, uid_validity, uid_next)) = opened else {
-            return Ok(Reply::No(
-                format!("[NONEXISTENT] {name} doesn't exist.").into(),
-            ));
+            let text = self.presence.profile.no_folder(&wire_name);
+            return Ok(Reply::No(text.into()));
         };
-        let flags = r"(\Seen \Answered \Flagged \Deleted \Draft $MDNSent)";
-        self.wire.put_line(format!("* {} EXISTS", view.uids.len()));
-        self.wire.put_line("* 0 RECENT");
-        self.wire.put_line(format!("* FLAGS {flags}"));
+        let flags = match self.presence.profile.kind {
+            Kind::Exchange(_) => r"(\Seen \Answered \Flagged \Deleted \Draft $MDNSent)",
+            Kind::Gmail => r"(\Answered \Flagged \Draft \Deleted \Seen $NotPhishing $Phishing)",
+            Kind::Dovecot | Kind::Plain => r"(\Answered \Flagged \Deleted \Seen \Draft)",
+        };
         let (permanent, word, verb) = match mode {
             Mode::ReadOnly => ("()", "READ-ONLY", "EXAMINE"),
             Mode::ReadWrite => (flags, "READ-WRITE", "SELECT"),
         };
-        self.wire
-            .put_line(format!("* OK [PERMANENTFLAGS {permanent}] Permanent flags"));
-        self.wire.put_line(format!(
-            "* OK [UIDVALIDITY {uid_validity}] UIDVALIDITY value"
-        ));
-        self.wire.put_line(format!(
-            "* OK [UIDNEXT {uid_next}] The next unique identifier value"
-        ));
+        // Exchange has been seen to tell codes without the OK that makes them status responses.
+        let ok = match self.presence.is_set(|levers| levers.codes_without_ok) {
+            true => "",
+            false => "OK ",
+        };
+        for line in [
+            format!("* {} EXISTS", view.uids.len()),
+            "* 0 RECENT".to_owned(),
+            format!("* FLAGS {flags}"),
+            format!("* {ok}[PERMANENTFLAGS {permanent}] Permanent flags"),
+            format!("* {ok}[UIDVALIDITY {uid_validity}] UIDVALIDITY value"),
+            format!("* {ok}[UIDNEXT {uid_next}] The next unique identifier value"),
+        ] {
+            self.wire.put_line(line);
+        }
         self.presence.view = Some(view);
         Ok(Reply::Ok(format!("[{word}] {verb} completed.").into()))
     }
 
     pub(super) fn status(&mut self, scanner: &mut Scanner<'_>) -> Result<Reply, Bad> {
         scanner.space()?;
-        let name = scanner.string()?;
+        let wire_name = scanner.string()?;
         scanner.space()?;
         let items = scanner.list()?;
         scanner.end()?;
-        let user = self.presence.user().unwrap_or_default().to_owned();
-        let found = self
-            .presence
-            .shared
-            .mailboxes
-            .look(&user, &name, |folder| status_items(folder, &items));
-        match found {
-            Err(_) => Ok(Reply::No(
-                format!("[NONEXISTENT] {name} doesn't exist.").into(),
-            )),
-            Ok(items) => {
-                let items = items?;
-                self.wire.put("* STATUS ");
-                self.wire.put(quoted(name.as_bytes()));
-                self.wire.put_line(format!(" ({items})"));
-                Ok(Reply::Ok("STATUS completed.".into()))
+        match self.status_line(&wire_name, &items)? {
+            false => {
+                let text = self.presence.profile.no_folder(&wire_name);
+                Ok(Reply::No(text.into()))
             }
+            true => Ok(Reply::Ok("STATUS completed.".into())),
         }
     }
 
-    pub(super) fn list(&mut self, scanner: &mut Scanner<'_>) -> Result<Reply, Bad> {
-        scanner.space()?;
-        scanner.string()?;
-        scanner.space()?;
-        let pattern = scanner.string()?;
-        scanner.end()?;
+    /// Tells of one folder; whether it is there.
+    pub(super) fn status_line(&mut self, wire_name: &str, items: &[String]) -> Result<bool, Bad> {
+        let name = utf7::decode(wire_name).ok_or("a folder's name is no modified UTF-7")?;
         let user = self.presence.user().unwrap_or_default().to_owned();
-        if pattern.is_empty() {
-            self.wire.put_line(r#"* LIST (\Noselect) "/" """#);
-        }
-        for name in self.presence.shared.mailboxes.folder_names(&user) {
-            let prefix = pattern.trim_end_matches(['*', '%']);
-            let wanted = if prefix.len() < pattern.len() {
-                name.starts_with(prefix)
-            } else {
-                name == pattern
-            };
-            if wanted {
-                self.wire.put(r#"* LIST (\HasNoChildren) "/" "#);
-                self.wire.put_line(quoted(name.as_bytes()));
-            }
-        }
-        Ok(Reply::Ok("LIST completed.".into()))
+        let mailboxes = &self.presence.shared.mailboxes;
+        let found = mailboxes.look(&user, &name, |folder| status_items(folder, items));
+        let Ok(found) = found else {
+            return Ok(false);
+        };
+        let found = found?;
+        self.wire.put("* STATUS ");
+        self.wire.put(quoted(wire_name.as_bytes()));
+        self.wire.put_line(format!(" ({found})"));
+        Ok(true)
     }
 }
 

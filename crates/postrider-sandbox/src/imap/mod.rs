@@ -13,9 +13,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::board::Board;
 pub use self::{
-    board::{Counters, Violation},
-    config::{Config, Record, RefusalStyle, TlsMode},
-    levers::{Goodbye, Levers, OnExpiry, Refusal, RefusedCommand, Scope, Throttle, ThrottleStyle},
+    board::{Counters, LoginAttempt, Violation},
+    config::{Config, Record, TlsMode},
+    levers::{
+        EndedCommand, Goodbye, Levers, OnExpiry, Refusal, RefusedCommand, Scope, Throttle,
+        ThrottleStyle, Ungranted,
+    },
+    profile::{Kind, Profile, RefusalStyle, Rev2},
 };
 use crate::{
     error::Error,
@@ -26,17 +30,20 @@ use crate::{
 
 mod config;
 mod levers;
+mod profile;
 
 mod auth;
 mod commands;
 mod fetch;
 mod folder;
+mod list;
 mod presence;
 mod search;
 mod session;
 
 mod board;
 mod syntax;
+mod utf7;
 mod wire;
 
 /// A running server. It ends when it is dropped.
@@ -57,6 +64,21 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn sessions_open(&self) -> usize {
         lock(&self.board).counters(Scope::Server).sessions
+    }
+
+    /// Whom the server plays for this user (`None`: before a login), without what is hidden.
+    pub(crate) fn profile_for(&self, user: Option<&str>) -> Arc<Profile> {
+        let mut board = lock(&self.board);
+        let profile = board.ask(user, |levers| levers.profile.clone());
+        let profile = profile.unwrap_or_else(|| Arc::clone(&self.config.profile));
+        let hidden = board.ask(user, |levers| {
+            let hidden = &levers.hidden_capabilities;
+            (!hidden.is_empty()).then(|| hidden.clone())
+        });
+        match hidden {
+            None => profile,
+            Some(hidden) => Arc::new(Profile::clone(&profile).without(&hidden)),
+        }
     }
 }
 
@@ -131,6 +153,11 @@ impl ImapServer {
 
     pub fn counters(&self, scope: Scope<'_>) -> Counters {
         lock(&self.shared.board).counters(scope)
+    }
+
+    /// The logins that were tried, in order.
+    pub fn login_attempts(&self, scope: Scope<'_>) -> Vec<LoginAttempt> {
+        lock(&self.shared.board).attempts(scope)
     }
 
     /// What clients did that they must never do. A test ends by finding this empty.

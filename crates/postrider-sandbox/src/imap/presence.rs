@@ -8,7 +8,8 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     Shared,
     board::{Counters, Entry, Violation},
-    levers::{Levers, OnExpiry},
+    levers::{Goodbye, Levers, OnExpiry},
+    profile::Profile,
 };
 use crate::{
     authority::{Standing, TokenAuthority},
@@ -19,19 +20,31 @@ use crate::{
 pub(super) struct Presence {
     pub(super) shared: Arc<Shared>,
     pub(super) entry: Arc<Entry>,
+    /// Whom the server plays for this session.
+    pub(super) profile: Arc<Profile>,
     pub(super) login: Option<Login>,
     pub(super) view: Option<View>,
-    idling: bool,
+    idling_since: Option<Instant>,
 }
 
 pub(super) struct Login {
     pub(super) user: String,
+    pub(super) mailbox: Mailbox,
     pub(super) token: Option<HeldToken>,
+}
+
+/// Whether the login got further than to the front end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mailbox {
+    Open,
+    NotConnected,
 }
 
 /// The token that a session was opened with.
 pub(super) struct HeldToken {
     pub(super) token: String,
+    /// Whose token it is, where it is a person's.
+    pub(super) bearer: String,
     pub(super) authority: TokenAuthority,
     pub(super) changes: watch::Receiver<()>,
 }
@@ -96,11 +109,12 @@ impl View {
 impl Presence {
     pub(super) fn new(shared: Arc<Shared>, entry: Arc<Entry>) -> Self {
         Self {
+            profile: shared.profile_for(None),
             shared,
             entry,
             login: None,
             view: None,
-            idling: false,
+            idling_since: None,
         }
     }
 
@@ -134,17 +148,27 @@ impl Presence {
     }
 
     pub(super) fn is_idling(&self) -> bool {
-        self.idling
+        self.idling_since.is_some()
     }
 
     pub(super) fn begin_idle(&mut self) {
-        self.idling = true;
+        self.idling_since = Some(Instant::now());
         self.count(|counters| counters.idle += 1);
     }
 
     pub(super) fn end_idle(&mut self) {
-        self.idling = false;
+        self.idling_since = None;
         self.count(|counters| counters.idle = counters.idle.saturating_sub(1));
+    }
+
+    /// When the server hangs up on a session that idles, and how.
+    pub(super) fn idle_ends(&self) -> Option<(Instant, Goodbye)> {
+        let since = self.idling_since?;
+        let (after, goodbye) = match self.ask(|levers| levers.idle_max.clone()) {
+            Some(set) => set,
+            None => (self.profile.idle_max?, Goodbye::Eof),
+        };
+        Some((since + after, goodbye))
     }
 
     /// What is new in the open folder.
@@ -177,7 +201,7 @@ impl Presence {
     pub(super) fn token_ended(&self) -> Option<OnExpiry> {
         let login = self.login.as_ref()?;
         let held = login.token.as_ref()?;
-        match held.authority.standing(&held.token, &login.user) {
+        match held.authority.standing(&held.token, &held.bearer) {
             Standing::Good { .. } => None,
             Standing::Expired | Standing::Unknown => Some(self.on_expiry()),
         }
@@ -187,7 +211,7 @@ impl Presence {
     pub(super) fn token_ends(&self) -> Option<Instant> {
         let login = self.login.as_ref()?;
         let held = login.token.as_ref()?;
-        match held.authority.standing(&held.token, &login.user) {
+        match held.authority.standing(&held.token, &held.bearer) {
             Standing::Good { ends } => ends,
             Standing::Expired | Standing::Unknown => None,
         }
@@ -196,7 +220,10 @@ impl Presence {
     fn on_expiry(&self) -> OnExpiry {
         self.ask(|levers| match levers.on_expiry {
             OnExpiry::Bye => None,
-            other @ (OnExpiry::Eof | OnExpiry::Ignore) => Some(other),
+            other @ (OnExpiry::Eof
+            | OnExpiry::ByeInsteadOfReply
+            | OnExpiry::EofInsteadOfReply
+            | OnExpiry::Ignore) => Some(other),
         })
         .unwrap_or_default()
     }
@@ -205,7 +232,7 @@ impl Presence {
 impl Drop for Presence {
     fn drop(&mut self) {
         self.leave_folder();
-        lock(&self.shared.board).leave(self.entry.id, self.idling);
+        lock(&self.shared.board).leave(self.entry.id, self.is_idling());
         self.shared.changes.tell();
     }
 }

@@ -3,7 +3,7 @@
 use time::Date;
 
 use super::{
-    session::{Reply, Session},
+    session::{Reply, Session, without_secrets},
     syntax::{Bad, Scanner, SequenceSet},
 };
 use crate::mailboxes::Message;
@@ -21,13 +21,39 @@ enum Key {
     Header(String, String),
     Larger(usize),
     Smaller(usize),
+    /// Gmail's.
+    MessageId(u64),
+    ThreadId(u64),
+}
+
+/// What of an extended result (RFC 4731) is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Min,
+    Max,
+    All,
+    Count,
 }
 
 impl Session {
-    pub(super) fn search(&mut self, name: &str, mut scanner: Scanner<'_>) -> Result<Reply, Bad> {
+    pub(super) fn search(
+        &mut self,
+        name: &str,
+        mut scanner: Scanner<'_>,
+        line: &[u8],
+    ) -> Result<Reply, Bad> {
+        let wanted = returns(&mut scanner)?;
+        if wanted.is_some() && !self.offers("ESEARCH") {
+            let why = "ESEARCH was not offered";
+            self.presence.complain(without_secrets(name, line), why);
+            return Ok(Reply::Bad("Command Argument Error. 12".into()));
+        }
         let mut keys = Vec::new();
         while scanner.accept(b' ') {
             if let Some(key) = read_key(&mut scanner)? {
+                if key.is_gmail() && !self.offers("X-GM-EXT-1") {
+                    return Err("a search key is unknown");
+                }
                 keys.push(key);
             }
         }
@@ -55,17 +81,83 @@ impl Session {
                 matches.collect::<Vec<_>>()
             })
             .unwrap_or_default();
-        let mut line = "* SEARCH".to_owned();
-        for position in found {
-            line.push(' ');
-            if name == "UID SEARCH" {
-                line.push_str(&view.uids[position].to_string());
-            } else {
-                line.push_str(&(position + 1).to_string());
+        let number = |position: usize| match name {
+            "UID SEARCH" => view.uids[position],
+            _ => u32::try_from(position + 1).unwrap_or(u32::MAX),
+        };
+        let found: Vec<u32> = found.into_iter().map(number).collect();
+        let unasked = self.rev2 || self.presence.is_set(|levers| levers.answer_esearch);
+        let answer = match wanted {
+            None if unasked => extended(name, line, &found, &[Wanted::All]),
+            None => {
+                let found = found.iter().map(|number| format!(" {number}"));
+                format!("* SEARCH{}", found.collect::<String>())
             }
-        }
-        self.wire.put_line(line);
+            Some(wanted) => extended(name, line, &found, &wanted),
+        };
+        self.wire.put_line(answer);
         Ok(Reply::Ok(format!("{name} completed.").into()))
+    }
+}
+
+/// ` RETURN (ALL COUNT)`, if it is there.
+fn returns(scanner: &mut Scanner<'_>) -> Result<Option<Vec<Wanted>>, Bad> {
+    if !scanner.accept_word(b" RETURN ") {
+        return Ok(None);
+    }
+    let options = scanner.list()?;
+    let mut wanted = Vec::new();
+    for option in options {
+        wanted.push(match option.to_ascii_uppercase().as_str() {
+            "MIN" => Wanted::Min,
+            "MAX" => Wanted::Max,
+            "ALL" => Wanted::All,
+            "COUNT" => Wanted::Count,
+            _ => return Err("a return option is unknown"),
+        });
+    }
+    if wanted.is_empty() {
+        wanted.push(Wanted::All);
+    }
+    Ok(Some(wanted))
+}
+
+/// `* ESEARCH (TAG "a") UID ALL 1:3,7`.
+fn extended(name: &str, line: &[u8], found: &[u32], wanted: &[Wanted]) -> String {
+    let tag = String::from_utf8_lossy(Scanner::new(line).until(b" ")).into_owned();
+    let mut answer = format!("* ESEARCH (TAG \"{tag}\")");
+    if name == "UID SEARCH" {
+        answer.push_str(" UID");
+    }
+    for one in wanted {
+        let part = match (one, found) {
+            (Wanted::Count, _) => format!(" COUNT {}", found.len()),
+            (Wanted::Min | Wanted::Max | Wanted::All, []) => continue,
+            (Wanted::Min, [first, ..]) => format!(" MIN {first}"),
+            (Wanted::Max, [.., last]) => format!(" MAX {last}"),
+            (Wanted::All, _) => format!(" ALL {}", ranges(found)),
+        };
+        answer.push_str(&part);
+    }
+    answer
+}
+
+/// `1:3,7`, of ascending numbers.
+fn ranges(numbers: &[u32]) -> String {
+    let runs = numbers.chunk_by(|one, next| one + 1 == *next);
+    let all: Vec<String> = runs
+        .map(|run| match run {
+            [first, .., last] => format!("{first}:{last}"),
+            [one] => one.to_string(),
+            [] => String::new(),
+        })
+        .collect();
+    all.join(",")
+}
+
+impl Key {
+    fn is_gmail(&self) -> bool {
+        matches!(self, Self::MessageId(_) | Self::ThreadId(_))
     }
 }
 
@@ -90,6 +182,8 @@ fn read_key(scanner: &mut Scanner<'_>) -> Result<Option<Key>, Bad> {
         "ON" => Key::On(scanner.date()?),
         "LARGER" => Key::Larger(scanner.number()? as usize),
         "SMALLER" => Key::Smaller(scanner.number()? as usize),
+        "X-GM-MSGID" => Key::MessageId(scanner.long_number()?),
+        "X-GM-THRID" => Key::ThreadId(scanner.long_number()?),
         "HEADER" => {
             let field = scanner.string()?;
             scanner.space()?;
@@ -122,7 +216,9 @@ fn candidates(keys: &[Key], uids: &[u32]) -> Vec<usize> {
             | Key::Unseen
             | Key::Header(..)
             | Key::Larger(_)
-            | Key::Smaller(_) => continue,
+            | Key::Smaller(_)
+            | Key::MessageId(_)
+            | Key::ThreadId(_) => continue,
         };
         positions.retain(|position| named.binary_search(position).is_ok());
     }
@@ -141,6 +237,8 @@ fn holds(key: &Key, message: &Message) -> bool {
         Key::Header(field, value) => has_header(&message.raw, field, value),
         Key::Larger(size) => message.raw.len() > *size,
         Key::Smaller(size) => message.raw.len() < *size,
+        Key::MessageId(id) => message.id == *id,
+        Key::ThreadId(id) => message.thread() == *id,
     }
 }
 

@@ -1,7 +1,7 @@
 //! One connection from greeting to end: reads commands, obeys the levers, answers. While it waits
 //! it holds no buffers and watches for mail, orders and the end of its token.
 
-use std::{borrow::Cow, future::pending, io, sync::Arc};
+use std::{borrow::Cow, future::pending, io, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpStream,
@@ -14,14 +14,12 @@ use super::{
     Shared,
     board::Entry,
     config::{Record, TlsMode},
-    levers::{OnExpiry, ThrottleStyle},
-    presence::Presence,
+    levers::{Goodbye, Levers, OnExpiry, ThrottleStyle},
+    presence::{Mailbox, Presence},
     syntax::{Announced, Bad, Scanner, quoted, split_literal},
     wire::{Transport, Wire},
 };
 
-/// The longest command line without its literals; as Dovecot's default.
-const LINE_MAX: usize = 64 * 1024;
 /// The largest literal that a client may send.
 const LITERAL_MAX: usize = 1024 * 1024;
 
@@ -31,6 +29,10 @@ pub(super) struct Session {
     pub(super) secrecy: Secrecy,
     /// Commands refused since the login because the user is "not connected".
     not_connected: u32,
+    /// IMAP4rev2 was enabled.
+    pub(super) rev2: bool,
+    /// LIST is broken for the rest of the session.
+    pub(super) list_broken: bool,
 }
 
 /// Whether secrets may be sent on this connection.
@@ -61,8 +63,11 @@ pub(super) enum Reply {
     Ok(Cow<'static, str>),
     No(Cow<'static, str>),
     Bad(Cow<'static, str>),
-    /// A BAD, and Exchange's `Connection closed. 14` behind it.
+    /// A NO or BAD, and Exchange's `Connection closed. 14` behind it.
+    NoAndClosed(Cow<'static, str>),
     BadAndClosed(Cow<'static, str>),
+    /// No reply: the session ends.
+    End(Goodbye),
     Idle,
     Logout,
     StartTls,
@@ -108,6 +113,8 @@ impl Session {
             wire: Wire::new(stream),
             secrecy,
             not_connected: 0,
+            rev2: false,
+            list_broken: false,
         };
         session.greet().await?;
         Ok(session)
@@ -121,7 +128,7 @@ impl Session {
         {
             return self.bye("Too many connections, try again later").await;
         }
-        let greeting = format!("* OK {}", self.presence.shared.config.greeting);
+        let greeting = format!("* OK {}", self.presence.profile.greeting);
         self.wire.put_line(greeting);
         Ok(self.wire.flush().await?)
     }
@@ -146,17 +153,26 @@ impl Session {
         // Boxed: what a command needs is not to be carried by every idle session.
         let reply = Box::pin(self.answer(&line)).await?;
         let line = match reply {
+            Reply::Ok(_) if self.presence.is_set(|levers| levers.mark_throttled) => {
+                format!("{tag} OK Success [THROTTLED]")
+            }
             Reply::Ok(text) => format!("{tag} OK {text}"),
             Reply::No(text) => format!("{tag} NO {text}"),
             Reply::Bad(text) if tag.is_empty() => format!("* BAD {text}"),
             Reply::Bad(text) => format!("{tag} BAD {text}"),
+            Reply::NoAndClosed(text) => {
+                self.wire.put_line(format!("{tag} NO {text}"));
+                return self.bye("Connection closed. 14").await;
+            }
             Reply::BadAndClosed(text) => {
                 self.wire.put_line(format!("{tag} BAD {text}"));
                 return self.bye("Connection closed. 14").await;
             }
+            Reply::End(goodbye) => return self.part(&goodbye).await,
             Reply::Idle => return self.idle(&tag).await,
             Reply::Logout => {
-                self.wire.put_line("* BYE IMAP4 server signing off.");
+                let goodbye = self.presence.profile.goodbye();
+                self.wire.put_line(format!("* BYE {goodbye}"));
                 self.wire.put_line(format!("{tag} OK LOGOUT completed."));
                 self.wire.close().await?;
                 return Err(Stop::Gone);
@@ -193,8 +209,8 @@ impl Session {
 
     /// What the levers answer in place of the command.
     fn lever_reply(&mut self, name: &str) -> Option<Reply> {
-        self.presence.login.as_ref()?;
-        if self.presence.is_set(|levers| levers.not_connected) {
+        let mailbox = self.presence.login.as_ref()?.mailbox;
+        if mailbox == Mailbox::NotConnected || self.presence.is_set(|levers| levers.not_connected) {
             self.not_connected += 1;
             let text = "User is authenticated but not connected.".into();
             return match self.not_connected {
@@ -202,15 +218,17 @@ impl Session {
                 _ => Some(Reply::BadAndClosed(text)),
             };
         }
-        if let Some(throttle) = self.presence.ask(|levers| levers.take_throttle()) {
-            let text = format!(
-                "Request is throttled. Suggested Backoff Time: {} milliseconds",
-                throttle.backoff.as_millis()
-            );
-            return Some(match throttle.style {
-                ThrottleStyle::No => Reply::No(text.into()),
-                ThrottleStyle::Bad => Reply::Bad(text.into()),
-                ThrottleStyle::BadThenBye => Reply::BadAndClosed(text.into()),
+        if let Some(goodbye) = self.presence.ask(|levers| levers.take_end(name)) {
+            return Some(Reply::End(goodbye));
+        }
+        if let Some((backoff, style)) = self.presence.ask(Levers::take_throttle) {
+            self.presence.count(|counters| counters.throttled += 1);
+            let text = throttled(backoff).into();
+            return Some(match style {
+                ThrottleStyle::No => Reply::No(text),
+                ThrottleStyle::NoThenBye => Reply::NoAndClosed(text),
+                ThrottleStyle::Bad => Reply::Bad(text),
+                ThrottleStyle::BadThenBye => Reply::BadAndClosed(text),
             });
         }
         self.presence
@@ -219,13 +237,26 @@ impl Session {
     }
 
     async fn idle(&mut self, tag: &str) -> Result<(), Stop> {
-        self.wire
-            .put_line("+ IDLE accepted, awaiting DONE command.");
+        if self.presence.is_set(|levers| levers.exists_before_plus) {
+            self.tell_news();
+            let count = self.presence.view.as_ref().map(|view| view.uids.len());
+            if let Some(count) = count {
+                self.wire.put_line(format!("* {count} EXISTS"));
+                self.wire.put_line("* 0 RECENT");
+            }
+        }
+        self.wire.put_line(self.presence.profile.idle_accepted());
         self.presence.begin_idle();
         let line = self.line().await?;
         self.presence.end_idle();
         if self.presence.is_set(|levers| levers.ignore_done) {
             return pending().await;
+        }
+        if let Some(goodbye) = self.presence.ask(|levers| levers.take_end("DONE")) {
+            return self.part(&goodbye).await;
+        }
+        if self.presence.is_set(|levers| levers.exists_after_done) {
+            self.tell_news();
         }
         if line.eq_ignore_ascii_case(b"DONE") {
             self.wire.put_line(format!("{tag} OK IDLE completed."));
@@ -269,10 +300,10 @@ impl Session {
     pub(super) async fn line(&mut self) -> Result<Vec<u8>, Stop> {
         loop {
             if let Some(line) = self.wire.take_line() {
-                self.obey().await?;
+                self.obey(Moment::Asked).await?;
                 return Ok(line);
             }
-            if self.wire.waiting_bytes() > LINE_MAX {
+            if self.wire.waiting_bytes() > self.presence.profile.line_max {
                 self.bye("line too long").await?;
             }
             self.more().await?;
@@ -282,12 +313,13 @@ impl Session {
     /// Sends what is to be sent and waits for more input; meanwhile looks after everything else.
     async fn more(&mut self) -> Result<(), Stop> {
         loop {
-            self.obey().await?;
+            self.obey(Moment::Waiting).await?;
             if self.presence.is_idling() {
                 self.announce();
             }
             self.wire.flush().await?;
             let ends = self.presence.token_ends();
+            let idle_ends = self.presence.idle_ends().map(|(at, _)| at);
             let login = self.presence.login.as_mut();
             let held = login.and_then(|login| login.token.as_mut());
             tokio::select! {
@@ -297,12 +329,16 @@ impl Session {
                 () = self.presence.entry.notify.notified() => {}
                 () = changed(held.map(|held| &mut held.changes)) => {}
                 () = reached(ends) => {}
+                () = reached(idle_ends) => {}
             }
         }
     }
 
     fn announce(&mut self) {
-        if self.presence.is_set(|levers| levers.silent_idle) {
+        if self
+            .presence
+            .is_set(|levers| levers.silent_idle || levers.exists_after_done)
+        {
             return;
         }
         let news = self.presence.news();
@@ -315,16 +351,42 @@ impl Session {
     }
 
     /// Does what the levers and the token's end ask of a session, whatever it is at.
-    async fn obey(&mut self) -> Result<(), Stop> {
+    async fn obey(&mut self, moment: Moment) -> Result<(), Stop> {
         thaw(&self.presence).await;
         let goodbye = crate::sync::lock(&self.presence.entry.goodbye).take();
-        if let Some(text) = goodbye {
-            return self.bye(&text).await;
+        if let Some(goodbye) = goodbye {
+            return self.part(&goodbye).await;
         }
-        match self.presence.token_ended() {
-            None | Some(OnExpiry::Ignore) => Ok(()),
-            Some(OnExpiry::Eof) => Err(Stop::Gone),
-            Some(OnExpiry::Bye) => self.bye("Session invalidated - AccessTokenExpired").await,
+        if let Some((ends, goodbye)) = self.presence.idle_ends()
+            && ends <= Instant::now()
+        {
+            return self.part(&goodbye).await;
+        }
+        match (self.presence.token_ended(), moment) {
+            (None | Some(OnExpiry::Ignore), _)
+            | (Some(OnExpiry::ByeInsteadOfReply | OnExpiry::EofInsteadOfReply), Moment::Waiting) => {
+                Ok(())
+            }
+            (Some(OnExpiry::Eof | OnExpiry::EofInsteadOfReply), _) => Err(Stop::Gone),
+            (Some(OnExpiry::Bye | OnExpiry::ByeInsteadOfReply), _) => {
+                self.part(&Goodbye::Expired).await
+            }
+        }
+    }
+
+    /// Ends the session; always an error.
+    async fn part(&mut self, goodbye: &Goodbye) -> Result<(), Stop> {
+        match goodbye {
+            Goodbye::Eof => {
+                self.wire.close().await?;
+                Err(Stop::Gone)
+            }
+            Goodbye::Bye(text) => self.bye(text).await,
+            Goodbye::Expired => self.bye(self.presence.profile.expired()).await,
+            Goodbye::Unavailable => {
+                self.wire.put_line("Server Unavailable. 15");
+                self.bye("Connection closed.").await
+            }
         }
     }
 
@@ -334,6 +396,22 @@ impl Session {
         self.wire.close().await?;
         Err(Stop::Gone)
     }
+}
+
+/// When a session looks around.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    /// Nothing was asked.
+    Waiting,
+    /// A line has come that wants an answer.
+    Asked,
+}
+
+pub(super) fn throttled(backoff: Duration) -> String {
+    format!(
+        "Request is throttled. Suggested Backoff Time: {} milliseconds",
+        backoff.as_millis()
+    )
 }
 
 async fn thaw(presence: &Presence) {

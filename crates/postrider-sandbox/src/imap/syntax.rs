@@ -31,6 +31,18 @@ impl<'a> Scanner<'a> {
         found
     }
 
+    /// Whether these bytes came next, in any case; they are then used up.
+    pub(crate) fn accept_word(&mut self, word: &[u8]) -> bool {
+        let found = self
+            .0
+            .get(..word.len())
+            .is_some_and(|next| next.eq_ignore_ascii_case(word));
+        if found {
+            self.0 = &self.0[word.len()..];
+        }
+        found
+    }
+
     pub(crate) fn space(&mut self) -> Result<(), Bad> {
         if self.accept(b' ') {
             Ok(())
@@ -104,6 +116,11 @@ impl<'a> Scanner<'a> {
     }
 
     pub(crate) fn number(&mut self) -> Result<u32, Bad> {
+        let number = self.long_number()?;
+        u32::try_from(number).map_err(|_| "a number is too large")
+    }
+
+    pub(crate) fn long_number(&mut self) -> Result<u64, Bad> {
         let digits = self.0.iter().take_while(|b| b.is_ascii_digit()).count();
         let (number, rest) = self.0.split_at(digits);
         self.0 = rest;

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -12,10 +12,11 @@ use bytes::Bytes;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 
-use super::{Times, Trouble};
+use super::{Times, Trouble, names::Role};
 
 #[derive(Debug)]
 pub(crate) struct Folder {
+    pub(crate) role: Option<Role>,
     pub(crate) uid_validity: u32,
     pub(crate) uid_next: u32,
     pub(crate) messages: BTreeMap<u32, Arc<Message>>,
@@ -35,16 +36,40 @@ pub(crate) struct Folder {
 pub(crate) struct Message {
     pub(crate) raw: Bytes,
     pub(crate) internal_date: OffsetDateTime,
+    /// Gmail's X-GM-MSGID and X-GM-THRID.
+    pub(crate) id: u64,
+    thread: AtomicU64,
     seen: AtomicBool,
+    /// How often it was built anew.
+    rebuilt: AtomicU64,
 }
 
 impl Message {
-    pub(super) fn new(raw: Bytes, internal_date: OffsetDateTime) -> Self {
+    pub(super) fn new(raw: Bytes, internal_date: OffsetDateTime, id: u64) -> Self {
         Self {
             raw,
             internal_date,
+            id,
+            thread: AtomicU64::new(id),
             seen: AtomicBool::new(false),
+            rebuilt: AtomicU64::new(0),
         }
+    }
+
+    pub(crate) fn thread(&self) -> u64 {
+        self.thread.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn join(&self, other: &Self) {
+        self.thread.store(other.thread(), Ordering::Relaxed);
+    }
+
+    /// Other bytes at each call: a header more, whose content changes.
+    pub(crate) fn rebuild(&self) -> Bytes {
+        let times = self.rebuilt.fetch_add(1, Ordering::Relaxed);
+        let mut raw = format!("X-Sandbox-Rebuilt: {times}\r\n").into_bytes();
+        raw.extend_from_slice(&self.raw);
+        raw.into()
     }
 
     pub(crate) fn is_seen(&self) -> bool {
@@ -59,6 +84,7 @@ impl Message {
 impl Folder {
     pub(super) fn new(uid_validity: u32) -> Self {
         Self {
+            role: None,
             uid_validity,
             uid_next: 1,
             messages: BTreeMap::new(),
@@ -69,6 +95,18 @@ impl Folder {
             troubles: HashMap::new(),
             watchers: HashMap::new(),
         }
+    }
+
+    /// Adds a message under the next UID, which it returns.
+    pub(super) fn add(&mut self, message: Arc<Message>) -> u32 {
+        let uid = self.uid_next;
+        self.uid_next += 1;
+        self.messages.insert(uid, message);
+        uid
+    }
+
+    pub(super) fn holds(&self, message: &Arc<Message>) -> bool {
+        self.messages.values().any(|one| Arc::ptr_eq(one, message))
     }
 
     pub(super) fn begin_epoch(&mut self) {

@@ -9,9 +9,14 @@ use std::{
 use bytes::Bytes;
 use time::OffsetDateTime;
 
+pub use self::access::Access;
 pub(crate) use self::folder::{Folder, Message};
-use crate::{authority::TokenAuthority, error::Error, sync::lock};
+use self::names::{Names, Role};
+use crate::{error::Error, sync::lock};
 
+pub mod names;
+
+mod access;
 mod folder;
 
 /// A cheap handle; clones share the same mail.
@@ -22,6 +27,7 @@ pub struct Mailboxes(Arc<Mutex<World>>);
 struct World {
     accounts: HashMap<String, Account>,
     folders_made: u32,
+    messages_made: u64,
 }
 
 #[derive(Debug)]
@@ -30,42 +36,8 @@ struct Account {
     folders: BTreeMap<String, Folder>,
 }
 
-/// How an account may be opened.
-#[derive(Clone, Debug, Default)]
-pub struct Access {
-    password: Option<String>,
-    tokens: Option<TokenAuthority>,
-}
-
-impl Access {
-    pub fn password(password: &str) -> Self {
-        Self::default().or_password(password)
-    }
-
-    pub fn tokens(authority: &TokenAuthority) -> Self {
-        Self::default().or_tokens(authority)
-    }
-
-    #[must_use]
-    pub fn or_password(mut self, password: &str) -> Self {
-        self.password = Some(password.to_owned());
-        self
-    }
-
-    #[must_use]
-    pub fn or_tokens(mut self, authority: &TokenAuthority) -> Self {
-        self.tokens = Some(authority.clone());
-        self
-    }
-
-    pub(crate) fn takes_password(&self, password: &str) -> bool {
-        self.password.as_deref() == Some(password)
-    }
-
-    pub(crate) fn authority(&self) -> Option<&TokenAuthority> {
-        self.tokens.as_ref()
-    }
-}
+/// X-GM-MSGID of the first message; Gmail's have such a size.
+const FIRST_MESSAGE: u64 = 1_780_000_000_000_000_000;
 
 /// What happens to the UIDs of a folder whose UIDVALIDITY changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,10 +90,28 @@ impl Mailboxes {
             .insert(key(user), Account { access, folders });
     }
 
-    /// Adds an empty folder; an existing one stays as it is.
-    pub fn add_folder(&self, user: &str, folder: &str) -> Result<(), Error> {
+    /// Changes how an account is opened: a grant, IMAP itself. Sessions that are there stay.
+    pub fn set_access(&self, user: &str, change: impl FnOnce(&mut Access)) -> Result<(), Error> {
         let mut world = lock(&self.0);
-        let fresh = world.new_folder();
+        change(&mut world.account(user)?.access);
+        Ok(())
+    }
+
+    /// Adds an empty folder under its name as people read it; an existing one stays as it is.
+    pub fn add_folder(&self, user: &str, folder: &str) -> Result<(), Error> {
+        self.add_folder_for(user, folder, None)
+    }
+
+    /// Adds the folders of a fresh account.
+    pub fn add_folders(&self, user: &str, names: Names) -> Result<(), Error> {
+        let mut all = names.iter();
+        all.try_for_each(|(name, role)| self.add_folder_for(user, name, *role))
+    }
+
+    fn add_folder_for(&self, user: &str, folder: &str, role: Option<Role>) -> Result<(), Error> {
+        let mut world = lock(&self.0);
+        let mut fresh = world.new_folder();
+        fresh.role = role;
         world
             .account(user)?
             .folders
@@ -148,12 +138,42 @@ impl Mailboxes {
         raw: impl Into<Bytes>,
         internal_date: OffsetDateTime,
     ) -> Result<u32, Error> {
-        let message = Arc::new(Message::new(raw.into(), internal_date));
+        let id = {
+            let mut world = lock(&self.0);
+            world.messages_made += 1;
+            FIRST_MESSAGE + world.messages_made
+        };
+        let message = Arc::new(Message::new(raw.into(), internal_date, id));
+        self.change(user, folder, |folder| folder.add(message))
+    }
+
+    /// Puts a message into another folder as well, as a label of Gmail's does: another UID, the same
+    /// X-GM-MSGID. Returns the UID.
+    pub fn label(&self, user: &str, from: &str, uid: u32, to: &str) -> Result<u32, Error> {
+        let message = self.message(user, from, uid)?;
+        self.change(user, to, |folder| folder.add(message))
+    }
+
+    /// Makes a message part of another one's conversation (X-GM-THRID).
+    pub fn join_thread(&self, user: &str, folder: &str, uid: u32, of: u32) -> Result<(), Error> {
+        let first = self.message(user, folder, of)?;
+        self.message(user, folder, uid)?.join(&first);
+        Ok(())
+    }
+
+    fn message(&self, user: &str, folder: &str, uid: u32) -> Result<Arc<Message>, Error> {
+        let found = self.look(user, folder, |folder| folder.messages.get(&uid).cloned())?;
+        found.ok_or_else(|| Error::UnknownMessage {
+            user: user.to_owned(),
+            folder: folder.to_owned(),
+            uid,
+        })
+    }
+
+    /// The next message gets a UID that is higher by so many, as after mail that was moved away.
+    pub fn skip_uids(&self, user: &str, folder: &str, count: u32) -> Result<(), Error> {
         self.change(user, folder, |folder| {
-            let uid = folder.uid_next;
-            folder.uid_next += 1;
-            folder.messages.insert(uid, message);
-            uid
+            folder.uid_next = folder.uid_next.saturating_add(count);
         })
     }
 
@@ -243,10 +263,30 @@ impl Mailboxes {
         world.accounts.get(&key(user)).map(|one| one.access.clone())
     }
 
-    pub(crate) fn folder_names(&self, user: &str) -> Vec<String> {
+    pub(crate) fn folder_names(&self, user: &str) -> Vec<(String, Option<Role>)> {
         let world = lock(&self.0);
         let account = world.accounts.get(&key(user));
-        account.map_or_else(Vec::new, |one| one.folders.keys().cloned().collect())
+        account.map_or_else(Vec::new, |one| {
+            let all = one.folders.iter();
+            all.map(|(name, folder)| (name.clone(), folder.role))
+                .collect()
+        })
+    }
+
+    /// The other folders that a message is in; that of all mail is no label.
+    pub(crate) fn labels(&self, user: &str, here: &str, uid: u32) -> Vec<(String, Option<Role>)> {
+        let Ok(message) = self.message(user, here, uid) else {
+            return Vec::new();
+        };
+        let here = folder_name(here);
+        let world = lock(&self.0);
+        let account = world.accounts.get(&key(user));
+        let folders = account.into_iter().flat_map(|one| &one.folders);
+        folders
+            .filter(|(name, folder)| **name != here && folder.role != Some(Role::All))
+            .filter(|(_, folder)| folder.holds(&message))
+            .map(|(name, folder)| (name.clone(), folder.role))
+            .collect()
     }
 
     /// Reads or steers a folder without telling its watchers.

@@ -11,6 +11,7 @@ mod post;
 
 mod imap;
 mod mail;
+mod profiles;
 mod proxy;
 mod receiver;
 mod token_endpoint;
