@@ -175,6 +175,7 @@ async fn watch(store: &Store, mailbox: &str) -> WatchKey {
 
 fn settled(receipt: &postrider_store::Receipt) -> Vec<Settlement> {
     let one = |claimed: &postrider_store::Claimed| Settlement {
+        order: None,
         delivery: claimed.delivery,
         at: NOW,
         outcome: Settled::Delivered,
@@ -215,6 +216,7 @@ fn commit(watch: &WatchKey, first: u32, messages: u32) -> Commit {
         data: data.clone(),
         spool: None,
         deliveries: vec![NewDelivery {
+            order: None,
             endpoint: EndpointKey::from("tickets"),
             leased: true,
         }],

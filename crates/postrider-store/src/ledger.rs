@@ -288,8 +288,7 @@ mod tests {
     #[tokio::test]
     async fn fingerprints_are_found_by_their_index() {
         let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-        let schema = include_str!("../../../migrations/sqlite/0001_first.sql");
-        sqlx::raw_sql(schema).execute(&mut conn).await.unwrap();
+        crate::migrate::schema(&mut conn).await;
         let sql = format!("EXPLAIN QUERY PLAN {RECALL}");
         let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(AssertSqlSafe(sql))
             .bind(1)

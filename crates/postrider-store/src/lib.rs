@@ -25,6 +25,7 @@ mod outbox;
 mod rare;
 mod readers;
 mod report;
+mod story;
 mod sums;
 
 pub use model::*;

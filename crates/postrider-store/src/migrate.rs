@@ -1,4 +1,4 @@
-//! Brings the schema up to date, with a copy before each step, and refuses what a newer version
+//! Brings the schema up to date, with a copy before the first step, and refuses what a newer version
 //! wrote unless that version said that this one can read it.
 
 use std::{
@@ -41,10 +41,14 @@ pub(crate) async fn run(conn: &mut SqliteConnection, path: &Path) -> Result<(), 
         return Ok(());
     }
     let from = stored.as_ref().map_or(0, |(version, _)| *version);
-    for migration in migrator.iter().filter(|migration| migration.version > from) {
-        if stored.is_some() {
-            copy(conn, path, migration.version).await?;
-        }
+    let missing = || migrator.iter().filter(|migration| migration.version > from);
+    // One copy, however many steps: it is for the version that wrote the store.
+    if stored.is_some()
+        && let Some(first) = missing().next()
+    {
+        copy(conn, path, first.version).await?;
+    }
+    for migration in missing() {
         migrator
             .run_to(migration.version, &mut *conn)
             .await
@@ -145,6 +149,12 @@ fn copies(path: &Path) -> Vec<PathBuf> {
         .flatten()
         .map(|entry| entry.path());
     entries.filter(is_copy).collect()
+}
+
+/// The newest schema, for tests of statements.
+#[cfg(test)]
+pub(crate) async fn schema(conn: &mut SqliteConnection) {
+    migrator().run(conn).await.unwrap();
 }
 
 #[cfg(test)]

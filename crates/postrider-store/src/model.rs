@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use postrider_core::{
+    delivery::order::OrderKey,
     event::{EventType, Identity},
     fingerprint::Fingerprint,
     ids::{EndpointKey, MailboxKey, Uid, UidValidity, WatchKey},
@@ -140,7 +141,10 @@ pub struct NewEvent {
 #[derive(Clone, Debug)]
 pub struct NewDelivery {
     pub endpoint: EndpointKey,
-    /// A slot is reserved: the delivery is stored as leased to this process and handed back.
+    /// The line that it stands in, where the endpoint asks for order.
+    pub order: Option<OrderKey>,
+    /// A slot is reserved: the delivery is stored as leased to this process and handed back, unless
+    /// it has to wait for another one of its line.
     pub leased: bool,
 }
 
@@ -173,6 +177,9 @@ pub struct Claimed {
     pub own_time: Duration,
     /// A mark of a replay, as it goes into `data.delivery.replay` (JSON).
     pub replay: Option<String>,
+    pub order: Option<OrderKey>,
+    /// It held up its line for too long: others have overtaken it.
+    pub aside: bool,
     pub event: EventRow,
 }
 
@@ -191,6 +198,8 @@ pub struct EventRow {
 #[derive(Clone, Debug)]
 pub struct Settlement {
     pub delivery: i64,
+    /// Its line, in which the next one may go when this one is over or steps aside.
+    pub order: Option<OrderKey>,
     pub at: Wall,
     pub outcome: Settled,
     /// HTTP status, where there was one.
@@ -209,6 +218,8 @@ pub enum Settled {
         refusals: u32,
         refused_since: Option<Wall>,
         own_time: Duration,
+        /// It has held up its line for long enough: the next one may go.
+        aside: bool,
     },
     /// Given back without an attempt counted (shutdown, breaker opened before the send).
     Returned {
@@ -407,4 +418,31 @@ impl std::fmt::Display for Space {
             None => Ok(()),
         }
     }
+}
+
+/// A row of the ledger, as operators read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    pub watch: WatchKey,
+    pub uid: Uid,
+    /// Of the folder's present numbering, in which the UID still means this message.
+    pub present: bool,
+    /// event, known, skipped, quarantined, vanished
+    pub outcome: &'static str,
+    /// before_start, held, unparseable, no_body, poison
+    pub reason: Option<&'static str>,
+    /// idle, cycle, start, order, audit
+    pub found_by: &'static str,
+    pub taken_at: Wall,
+    pub internal_date: Option<Wall>,
+}
+
+/// What an endpoint still owes of one mailbox's events, or gave up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owed {
+    pub endpoint: EndpointKey,
+    pub pending: u64,
+    pub dead: u64,
+    /// When the oldest that waits was stored.
+    pub oldest_pending: Option<Wall>,
 }

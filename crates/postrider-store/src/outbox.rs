@@ -1,8 +1,9 @@
 //! Reading the outbox: what is due, what waits.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use postrider_core::{
+    delivery::order::OrderKey,
     event::EventType,
     ids::{EndpointKey, MailboxKey},
     time::Wall,
@@ -14,7 +15,9 @@ use crate::{
     codec,
     error::doing,
     model::{Claimed, EventRow, OutboxRow, StoreError},
+    plan::Work,
     readers::Readers,
+    state::State,
 };
 
 /// A due time after `latest` comes from a clock that jumped: it is due now.
@@ -28,40 +31,43 @@ pub(crate) struct Due<'a> {
 
 /// Two ranges of one index, so that it costs the same however much waits.
 const DUE: &str = "WITH due (id, due) AS ( \
-    SELECT * FROM (SELECT id, due FROM delivery WHERE endpoint = ?1 AND state = 0 AND due <= ?2 \
+    SELECT * FROM (SELECT id, due FROM delivery WHERE endpoint = ?1 AND state = 0 AND blocked = 0 AND due <= ?2 \
                    ORDER BY due, id LIMIT ?4) \
     UNION ALL \
-    SELECT * FROM (SELECT id, due FROM delivery WHERE endpoint = ?1 AND state = 0 AND due > ?3 \
+    SELECT * FROM (SELECT id, due FROM delivery WHERE endpoint = ?1 AND state = 0 AND blocked = 0 AND due > ?3 \
                    ORDER BY due, id LIMIT ?4)) \
     SELECT d.id, d.sequence, d.attempts, d.first_attempt_at, d.refusals, d.refused_since, d.own_time_ms, d.replay, \
-           e.uuid, e.type, m.name, e.subject, e.time, e.stored_at, e.data \
+           d.order_key, d.aside, e.uuid, e.type, m.name, e.subject, e.time, e.stored_at, e.data \
     FROM due JOIN delivery d ON d.id = due.id JOIN event e ON e.id = d.event \
     LEFT JOIN mailbox m ON m.id = e.mailbox ORDER BY due.due, d.id LIMIT ?4";
 
-type DueColumns = (
-    i64,
-    i64,
-    i64,
-    Option<i64>,
-    i64,
-    Option<i64>,
-    i64,
-    Option<String>,
-    Vec<u8>,
-    String,
-    Option<String>,
-    String,
-    i64,
-    i64,
-    Vec<u8>,
-);
+#[derive(sqlx::FromRow)]
+struct DueRow {
+    id: i64,
+    sequence: i64,
+    attempts: i64,
+    first_attempt_at: Option<i64>,
+    refusals: i64,
+    refused_since: Option<i64>,
+    own_time_ms: i64,
+    replay: Option<String>,
+    order_key: Option<i64>,
+    aside: i64,
+    uuid: Vec<u8>,
+    r#type: String,
+    name: Option<String>,
+    subject: String,
+    time: i64,
+    stored_at: i64,
+    data: Vec<u8>,
+}
 
 impl Due<'_> {
     pub(crate) async fn read(
         &self,
         conn: &mut SqliteConnection,
     ) -> Result<Vec<Claimed>, sqlx::Error> {
-        let rows: Vec<DueColumns> = sqlx::query_as(DUE)
+        let rows: Vec<DueRow> = sqlx::query_as(DUE)
             .bind(self.id)
             .bind(self.now.0)
             .bind(self.latest.0)
@@ -71,42 +77,28 @@ impl Due<'_> {
         rows.into_iter().map(|row| self.claimed(row)).collect()
     }
 
-    fn claimed(&self, row: DueColumns) -> Result<Claimed, sqlx::Error> {
-        let (
-            delivery,
-            sequence,
-            attempts,
-            first_attempt_at,
-            refusals,
-            refused_since,
-            own_time,
-            replay,
-            id,
-            kind,
-            mailbox,
-            subject,
-            time,
-            stored_at,
-            data,
-        ) = row;
+    fn claimed(&self, row: DueRow) -> Result<Claimed, sqlx::Error> {
         Ok(Claimed {
-            delivery,
+            delivery: row.id,
             endpoint: self.endpoint.clone(),
-            sequence,
-            attempts: count(attempts),
-            first_attempt_at: first_attempt_at.map(Wall),
-            refusals: count(refusals),
-            refused_since: refused_since.map(Wall),
-            own_time: Duration::from_millis(u64::try_from(own_time).unwrap_or(0)),
-            replay,
+            sequence: row.sequence,
+            attempts: count(row.attempts),
+            first_attempt_at: row.first_attempt_at.map(Wall),
+            refusals: count(row.refusals),
+            refused_since: row.refused_since.map(Wall),
+            own_time: Duration::from_millis(u64::try_from(row.own_time_ms).unwrap_or(0)),
+            replay: row.replay,
+            order: row.order_key.map(OrderKey),
+            aside: row.aside != 0,
             event: EventRow {
-                id: Uuid::from_slice(&id).map_err(|error| sqlx::Error::Decode(error.into()))?,
-                event_type: event_type(&kind)?,
-                mailbox: mailbox.map(MailboxKey::new),
-                subject,
-                time: Wall(time),
-                stored_at: Wall(stored_at),
-                data: data.into(),
+                id: Uuid::from_slice(&row.uuid)
+                    .map_err(|error| sqlx::Error::Decode(error.into()))?,
+                event_type: event_type(&row.r#type)?,
+                mailbox: row.name.map(MailboxKey::new),
+                subject: row.subject,
+                time: Wall(row.time),
+                stored_at: Wall(row.stored_at),
+                data: row.data.into(),
             },
         })
     }
@@ -121,6 +113,49 @@ pub(crate) fn event_type(text: &str) -> Result<EventType, sqlx::Error> {
         .ok_or_else(|| sqlx::Error::Decode(format!("unknown event type {text}").into()))
 }
 
+/// The lines in which new deliveries of these works would have to wait.
+const BUSY: &str = "SELECT v.value ->> 0, v.value ->> 1 FROM json_each(?1) AS v WHERE EXISTS \
+    (SELECT 1 FROM delivery AS d WHERE d.endpoint = v.value ->> 0 AND d.order_key = v.value ->> 1 \
+    AND d.order_key IS NOT NULL AND d.state < 2 AND d.aside = 0)";
+
+/// Asks only where some endpoint wants order.
+pub(crate) async fn lines<'a>(
+    conn: &mut SqliteConnection,
+    state: &State,
+    works: impl Iterator<Item = &'a Work>,
+) -> Result<HashSet<(i64, OrderKey)>, sqlx::Error> {
+    let mut asked: HashSet<(i64, i64)> = HashSet::new();
+    for work in works {
+        let events = match work {
+            Work::Commit(commit) => commit.events.as_slice(),
+            Work::Event(event, _) => std::slice::from_ref(&**event),
+            Work::Settle(_) | Work::Claim { .. } | Work::Ensure { .. } => &[],
+        };
+        for delivery in events.iter().flat_map(|event| &event.deliveries) {
+            // An endpoint that the store does not know has nothing that waits.
+            let endpoint = state.endpoints.get(&delivery.endpoint);
+            if let (Some(endpoint), Some(line)) = (endpoint, delivery.order) {
+                asked.insert((endpoint.id, line.0));
+            }
+        }
+    }
+    if asked.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let pairs: Vec<String> = asked
+        .iter()
+        .map(|(endpoint, line)| format!("[{endpoint},{line}]"))
+        .collect();
+    let busy: Vec<(i64, i64)> = sqlx::query_as(BUSY)
+        .bind(format!("[{}]", pairs.join(",")))
+        .fetch_all(conn)
+        .await?;
+    Ok(busy
+        .into_iter()
+        .map(|(endpoint, line)| (endpoint, OrderKey(line)))
+        .collect())
+}
+
 /// When each endpoint that has pending deliveries has the next one due.
 pub(crate) async fn next_due(
     readers: &Readers,
@@ -129,8 +164,8 @@ pub(crate) async fn next_due(
 ) -> Result<Vec<(EndpointKey, Wall)>, StoreError> {
     let mut reader = readers.get().await?;
     let rows: Vec<(String, Option<i64>, Option<i64>)> = sqlx::query_as(
-        "SELECT p.name, (SELECT min(due) FROM delivery WHERE endpoint = p.id AND state = 0), \
-         (SELECT max(due) FROM delivery WHERE endpoint = p.id AND state = 0) FROM endpoint p",
+        "SELECT p.name, (SELECT min(due) FROM delivery WHERE endpoint = p.id AND state = 0 AND blocked = 0), \
+         (SELECT max(due) FROM delivery WHERE endpoint = p.id AND state = 0 AND blocked = 0) FROM endpoint p",
     )
     .fetch_all(reader.conn())
     .await
@@ -191,12 +226,12 @@ mod tests {
     use sqlx::{AssertSqlSafe, Connection as _};
 
     use super::*;
+    use crate::migrate;
 
     #[tokio::test]
     async fn what_is_due_is_found_without_a_scan() {
         let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-        let schema = include_str!("../../../migrations/sqlite/0001_first.sql");
-        sqlx::raw_sql(schema).execute(&mut conn).await.unwrap();
+        migrate::schema(&mut conn).await;
         let plan: Vec<(i64, i64, i64, String)> =
             sqlx::query_as(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {DUE}")))
                 .bind(1)
@@ -207,8 +242,7 @@ mod tests {
                 .await
                 .unwrap();
         let steps: Vec<String> = plan.into_iter().map(|(_, _, _, step)| step).collect();
-        let by_index =
-            "SEARCH delivery USING COVERING INDEX delivery_due (endpoint=? AND state=? AND due";
+        let by_index = "SEARCH delivery USING COVERING INDEX delivery_due (endpoint=? AND state=? AND blocked=? AND due";
         assert_eq!(
             steps
                 .iter()

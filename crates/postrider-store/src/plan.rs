@@ -1,10 +1,11 @@
 //! Turns what callers want stored into rows. Pure: it reads the writer's memory, and answers with
 //! rows, the memory as it will be, and a result for each caller.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use postrider_core::{
     cursor::{Cursor, Epoch},
+    delivery::order::OrderKey,
     fingerprint::Fingerprint,
     ids::{EndpointKey, MailboxKey, Uid, WatchKey},
     time::Wall,
@@ -83,6 +84,8 @@ pub(crate) struct Plan<'a> {
     mailboxes: HashMap<MailboxKey, i64>,
     mailbox_deliveries: HashMap<i64, i64>,
     endpoints: HashMap<EndpointKey, EndpointState>,
+    /// Lines (endpoint and key) in which somebody waits already.
+    lines: HashSet<(i64, OrderKey)>,
     ids: Ids,
 }
 
@@ -104,7 +107,7 @@ impl State {
 }
 
 impl<'a> Plan<'a> {
-    pub(crate) fn new(state: &'a State, seen: Seen) -> Self {
+    pub(crate) fn new(state: &'a State, seen: Seen, lines: HashSet<(i64, OrderKey)>) -> Self {
         Self {
             state,
             seen,
@@ -113,6 +116,7 @@ impl<'a> Plan<'a> {
             mailboxes: HashMap::new(),
             mailbox_deliveries: HashMap::new(),
             endpoints: HashMap::new(),
+            lines,
             ids: state.ids,
         }
     }

@@ -39,6 +39,11 @@ pub(crate) enum Rare {
         event: Uuid,
         now: Wall,
     },
+    /// The endpoint asks for no order any more.
+    Unorder {
+        endpoint: EndpointKey,
+        now: Wall,
+    },
     Prune {
         settled_before: Wall,
         after: i64,
@@ -69,6 +74,7 @@ impl Rare {
             Self::Release(..) => "making deliveries due",
             Self::Replay { .. } => "replaying",
             Self::Discard { .. } => "discarding",
+            Self::Unorder { .. } => "ending an order",
             Self::Prune { .. } => "pruning",
             Self::Vacuum => "giving room back",
         }
@@ -92,7 +98,8 @@ pub(crate) async fn perform(
         Rare::Release(key, now) => {
             let id = state.endpoints.get(key).map(|endpoint| endpoint.id);
             let query = sqlx::query(
-                "UPDATE delivery SET due = ?1 WHERE endpoint = ?2 AND state = 0 AND due > ?1",
+                "UPDATE delivery SET due = ?1 \
+                 WHERE endpoint = ?2 AND state = 0 AND blocked = 0 AND due > ?1",
             );
             let done = query.bind(now.0).bind(id).execute(conn).await?;
             Ok(Ok(Did {
@@ -105,20 +112,10 @@ pub(crate) async fn perform(
             now,
             after,
         } => replay(conn, selector, *now, *after).await,
-        Rare::Discard { event, now } => {
-            let query = sqlx::query(
-                "UPDATE delivery SET state = 4, settled_at = ?1 \
-                 WHERE event = (SELECT id FROM event WHERE uuid = ?2) AND state IN (0, 3)",
-            );
-            let done = query
-                .bind(now.0)
-                .bind(event.as_bytes().as_slice())
-                .execute(conn)
-                .await?;
-            Ok(Ok(Did {
-                count: done.rows_affected(),
-                ..Did::default()
-            }))
+        Rare::Discard { event, now } => discard(conn, *event, *now).await,
+        Rare::Unorder { endpoint, now } => {
+            let id = state.endpoints.get(endpoint).map(|endpoint| endpoint.id);
+            unorder(conn, id, *now).await
         }
         Rare::Prune {
             settled_before,
@@ -126,6 +123,50 @@ pub(crate) async fn perform(
         } => prune(conn, *settled_before, *after).await,
         Rare::Vacuum => vacuum(conn).await,
     }
+}
+
+/// Where one of them held up a line, the next one of it may go.
+async fn discard(conn: &mut SqliteConnection, event: Uuid, now: Wall) -> Outcome {
+    conn.execute("BEGIN IMMEDIATE").await?;
+    let mut counts = Vec::new();
+    for statement in [
+        "UPDATE delivery SET state = 4, settled_at = ?1, blocked = 0 \
+         WHERE event = (SELECT id FROM event WHERE uuid = ?2) AND state IN (0, 3)",
+        "UPDATE delivery SET blocked = 0, due = ?1 WHERE blocked = 1 AND id IN (SELECT \
+         (SELECT min(next.id) FROM delivery AS next WHERE next.endpoint = gone.endpoint \
+         AND next.order_key = gone.order_key AND next.order_key IS NOT NULL AND next.state < 2 AND next.aside = 0) \
+         FROM delivery AS gone WHERE gone.event = (SELECT id FROM event WHERE uuid = ?2))",
+    ] {
+        let query = sqlx::query(statement)
+            .bind(now.0)
+            .bind(event.as_bytes().as_slice());
+        counts.push(query.execute(&mut *conn).await?.rows_affected());
+    }
+    conn.execute("COMMIT").await?;
+    Ok(Ok(Did {
+        count: counts.first().copied().unwrap_or_default(),
+        ..Did::default()
+    }))
+}
+
+async fn unorder(conn: &mut SqliteConnection, endpoint: Option<i64>, now: Wall) -> Outcome {
+    let query = sqlx::query(
+        "UPDATE delivery SET due = CASE blocked WHEN 1 THEN ?1 ELSE due END, blocked = 0, order_key = NULL \
+         WHERE id IN (SELECT id FROM delivery INDEXED BY delivery_order WHERE endpoint = ?2 \
+         AND order_key IS NOT NULL AND state < 2 AND aside = 0 LIMIT ?3)",
+    );
+    let done = query
+        .bind(now.0)
+        .bind(endpoint)
+        .bind(STEP)
+        .execute(conn)
+        .await?;
+    let count = done.rows_affected();
+    Ok(Ok(Did {
+        count,
+        next: (count > 0).then_some(0),
+        ..Did::default()
+    }))
 }
 
 async fn mailbox_paused(conn: &mut SqliteConnection, key: &MailboxKey, paused: i64) -> Outcome {
@@ -261,7 +302,7 @@ async fn replay(
     let ids: Vec<i64> = rows.iter().map(|(id, ..)| *id).collect();
     sqlx::query(
         "UPDATE delivery SET state = 0, due = ?1, refusals = 0, refused_since = NULL, own_time_ms = 0, \
-         settled_at = NULL, dead_reason = NULL, replays = replays + 1, \
+         settled_at = NULL, dead_reason = NULL, blocked = 0, aside = 1, replays = replays + 1, \
          replay = json_object('at', ?2, 'number', replays + 1) WHERE id IN (SELECT value FROM json_each(?3))",
     )
     .bind(now.0)

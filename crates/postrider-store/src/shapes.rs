@@ -86,13 +86,14 @@ pub(crate) static ATTEMPT_NEW: Shape = Shape {
 };
 
 pub(crate) static DELIVERY_NEW: Shape = Shape {
-    head: "INSERT INTO delivery (id, event, endpoint, sequence, mailbox, state, due, run) SELECT * FROM (",
-    width: 8,
+    head: "INSERT INTO delivery (id, event, endpoint, sequence, mailbox, state, due, run, order_key, blocked) \
+           SELECT * FROM (",
+    width: 10,
     tail: filtered!(),
 };
 
 /// Columns: id, state, due, attempts to add, started, refusals, refused_since, own_time_ms,
-/// settled_at, took_ms, status, note, dead_reason. The counters are set by a retry alone; what
+/// settled_at, took_ms, status, note, dead_reason, aside. The counters are set by a retry alone; what
 /// was given back without an attempt keeps all it had.
 pub(crate) static DELIVERY_SETTLE: Shape = Shape {
     head: "UPDATE delivery SET state = v.column2, due = v.column3, attempts = delivery.attempts + v.column4, \
@@ -102,8 +103,9 @@ pub(crate) static DELIVERY_SETTLE: Shape = Shape {
            own_time_ms = coalesce(v.column8, delivery.own_time_ms), settled_at = v.column9, \
            took_ms = coalesce(v.column10, delivery.took_ms), \
            last_status = CASE WHEN v.column4 = 0 THEN delivery.last_status ELSE v.column11 END, \
-           last_note = coalesce(v.column12, delivery.last_note), dead_reason = v.column13 FROM (",
-    width: 13,
+           last_note = coalesce(v.column12, delivery.last_note), dead_reason = v.column13, \
+           aside = max(delivery.aside, v.column14) FROM (",
+    width: 14,
     tail: ") AS v WHERE delivery.id = v.column1 AND delivery.state = 1",
 };
 
@@ -113,8 +115,18 @@ pub(crate) static DELIVERY_LEASE: Shape = Shape {
     tail: ") AS v WHERE delivery.id = v.column1 AND delivery.state = 0",
 };
 
+/// Columns: a delivery that is over or stepped aside, and the time. The next one of its line may go;
+/// as the last statement, so that it may be one that is stored at the same time.
+pub(crate) static DELIVERY_NEXT: Shape = Shape {
+    head: "UPDATE delivery SET blocked = 0, due = v.column2 FROM (",
+    width: 2,
+    tail: ") AS v JOIN delivery AS gone ON gone.id = v.column1 WHERE delivery.blocked = 1 AND delivery.id = \
+           (SELECT min(next.id) FROM delivery AS next WHERE next.endpoint = gone.endpoint \
+           AND next.order_key = gone.order_key AND next.order_key IS NOT NULL AND next.state < 2 AND next.aside = 0)",
+};
+
 /// What refers to a row comes after it.
-pub(crate) static ORDER: [&Shape; 14] = [
+pub(crate) static ORDER: [&Shape; 15] = [
     &MAILBOX_NEW,
     &MAILBOX_COUNT,
     &ENDPOINT_NEW,
@@ -129,6 +141,7 @@ pub(crate) static ORDER: [&Shape; 14] = [
     &DELIVERY_SETTLE,
     &DELIVERY_LEASE,
     &DELIVERY_NEW,
+    &DELIVERY_NEXT,
 ];
 
 #[cfg(test)]
@@ -136,6 +149,7 @@ mod tests {
     use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 
     use super::*;
+    use crate::migrate;
 
     const TABLES: [&str; 8] = [
         "mailbox",
@@ -151,8 +165,7 @@ mod tests {
     #[tokio::test]
     async fn no_statement_walks_through_a_table() {
         let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-        let schema = include_str!("../../../migrations/sqlite/0001_first.sql");
-        sqlx::raw_sql(schema).execute(&mut conn).await.unwrap();
+        migrate::schema(&mut conn).await;
         // With foreign keys a plan also shows the search for orphans that a new parent would
         // redeem, which is not run as long as there are none (and there are none).
         sqlx::raw_sql("PRAGMA foreign_keys = OFF")

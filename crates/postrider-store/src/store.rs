@@ -21,8 +21,8 @@ use crate::{
     ledger,
     model::{
         Account, Claimed, Commit, EventDetail, EventFilter, EventSummary, MailboxRow, NewEvent,
-        OpenError, Options, OutboxRow, Receipt, ReplaySelector, Replayed, Run, Settlement, Space,
-        StoreError, Sums, WatchRow,
+        OpenError, Options, OutboxRow, Owed, Receipt, ReplaySelector, Replayed, Run, Settlement,
+        Space, StoreError, Sums, Taken, WatchRow,
     },
     open::{self, Opened},
     outbox,
@@ -32,7 +32,7 @@ use crate::{
     report,
     room::Room,
     spool::Spool,
-    sums,
+    story, sums,
     writer::{GROUP_MAX, Reply, Request},
 };
 
@@ -211,6 +211,18 @@ impl Store {
             .map(|did| did.count)
     }
 
+    /// The endpoint asks for no order any more: nothing of it waits for another one.
+    pub async fn unorder_endpoint(
+        &self,
+        endpoint: &EndpointKey,
+        now: Wall,
+    ) -> Result<(), StoreError> {
+        let endpoint = endpoint.clone();
+        let order = Rare::Unorder { endpoint, now };
+        while self.rare(order.clone()).await?.next.is_some() {}
+        Ok(())
+    }
+
     /// An operator's pause, kept over restarts. It is the dispatcher's to obey.
     pub async fn pause_endpoint(&self, endpoint: &EndpointKey) -> Result<(), StoreError> {
         self.rare(Rare::PauseEndpoint(endpoint.clone()))
@@ -311,6 +323,35 @@ impl Store {
 
     pub async fn mailboxes(&self) -> Result<Vec<MailboxRow>, StoreError> {
         report::mailboxes(&self.0.readers).await
+    }
+
+    /// Every taking of the message with this Message-ID (without its angle brackets) that an event
+    /// tells of, oldest first.
+    pub async fn taken_of_message(
+        &self,
+        mailbox: &MailboxKey,
+        message_id: &str,
+    ) -> Result<Vec<Taken>, StoreError> {
+        story::taken_of_message(&self.0.readers, mailbox, message_id).await
+    }
+
+    /// What became of a UID in the present numbering of its folder.
+    pub async fn taken_at(&self, watch: &WatchKey, uid: Uid) -> Result<Option<Taken>, StoreError> {
+        story::taken_at(&self.0.readers, watch, uid).await
+    }
+
+    /// What was taken last in the present numbering of a folder, the highest UID first.
+    pub async fn newest_taken(
+        &self,
+        watch: &WatchKey,
+        limit: u32,
+    ) -> Result<Vec<Taken>, StoreError> {
+        story::newest_taken(&self.0.readers, watch, limit).await
+    }
+
+    /// What each endpoint still owes of a mailbox's events, or gave up.
+    pub async fn owed(&self, mailbox: &MailboxKey) -> Result<Vec<Owed>, StoreError> {
+        story::owed(&self.0.readers, mailbox).await
     }
 
     /// Both sums over everything. Reads the whole ledger's rows: not for every moment.

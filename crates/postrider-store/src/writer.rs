@@ -191,7 +191,13 @@ impl Writer {
                 .await?
             }
         };
-        let mut plan = Plan::new(&self.state, seen);
+        let lines = outbox::lines(
+            &mut self.conn,
+            &self.state,
+            items.iter().map(|(work, _)| work),
+        )
+        .await?;
+        let mut plan = Plan::new(&self.state, seen, lines);
         let mut answers: Vec<_> = items
             .iter()
             .map(|(work, _)| plan.add(work, claims.next().unwrap_or_default()))

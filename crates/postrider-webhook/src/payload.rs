@@ -50,7 +50,17 @@ pub struct MessageContext<'a> {
     /// RFC822.SIZE as the server says it, or the bytes that were read.
     pub size: u64,
     pub flags: &'a [String],
+    /// The folder's name on the server, where `folder` is a role.
+    pub server_folder: &'a str,
+    pub gmail: Option<GmailIds>,
     pub fingerprint: Fingerprint,
+}
+
+/// Gmail's own ids, which are the same wherever the message lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GmailIds {
+    pub message_id: u64,
+    pub thread_id: u64,
 }
 
 /// A complete `data` object but for `delivery`, ready to be stored.
@@ -125,6 +135,8 @@ pub struct RenderInput<'a> {
     pub first_attempt_at: Option<Wall>,
     /// The mark of a replay, as JSON.
     pub replay: Option<&'a str>,
+    /// It failed for so long that events behind it have overtaken it.
+    pub stepped_aside: bool,
 }
 
 /// The body as it is sent: a CloudEvents 1.0 event in structured mode (JSON event format), which

@@ -93,6 +93,7 @@ pub fn build(config: &Config, happening: &Happening<'_>) -> NewEvent {
         deliveries: receivers(config, happening.mailbox, happening.event_type)
             .into_iter()
             .map(|endpoint| NewDelivery {
+                order: None,
                 endpoint,
                 leased: false,
             })

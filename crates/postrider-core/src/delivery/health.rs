@@ -37,6 +37,8 @@ pub enum Verdict {
         refusals: u32,
         refused_since: Option<Wall>,
         own_time: Duration,
+        /// It has failed for so long that it may not hold up others behind it any more.
+        aside: bool,
     },
     Dead(DeadReason),
 }
@@ -443,6 +445,7 @@ impl EndpointHealth {
             refusals: account.refusals,
             refused_since: account.refused_since,
             own_time: account.own_time,
+            aside: account.failing_for >= self.policy.order_block_max,
         }
     }
 
@@ -495,5 +498,6 @@ fn unchanged(owed: &Owed, wait: Duration) -> Verdict {
         refusals: owed.refusals,
         refused_since: owed.refused_since,
         own_time: owed.own_time,
+        aside: false,
     }
 }

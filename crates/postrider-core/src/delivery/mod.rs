@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::{backoff::Chance, time::Wall};
 
 pub mod health;
+pub mod order;
 
 #[cfg(test)]
 mod simulation;
@@ -228,6 +229,9 @@ pub struct RetryPolicy {
     pub probe_first: Duration,
     pub probe_max: Duration,
     pub probe_share: u32,
+    /// How long an event that fails may hold up those behind it, where the endpoint asks for order.
+    /// Trouble of the endpoint does not count.
+    pub order_block_max: Duration,
     /// The longest time between two acceptances that counts as own time of what failed meanwhile:
     /// a suspended machine does not age events.
     pub credit_max: Duration,
@@ -255,6 +259,7 @@ impl Default for RetryPolicy {
             probe_first: Duration::from_secs(2),
             probe_max: Duration::from_secs(15),
             probe_share: 8,
+            order_block_max: order::BLOCK_MAX,
             credit_max: minutes(24 * 60),
         }
     }

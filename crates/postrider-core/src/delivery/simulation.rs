@@ -185,6 +185,7 @@ impl World {
                 refusals,
                 refused_since,
                 own_time,
+                aside: _,
             } => {
                 pending.owed = Owed {
                     delivery,

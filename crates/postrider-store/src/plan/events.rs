@@ -108,7 +108,11 @@ impl Plan<'_> {
         for delivery in &event.deliveries {
             let (endpoint, sequence) = self.next_sequence(&delivery.endpoint);
             self.ids.delivery += 1;
-            let state = if delivery.leased {
+            let blocked = delivery
+                .order
+                .is_some_and(|line| !self.lines.insert((endpoint, line)));
+            let leased = delivery.leased && !blocked;
+            let state = if leased {
                 codec::delivery::LEASED
             } else {
                 codec::delivery::PENDING
@@ -122,9 +126,11 @@ impl Plan<'_> {
                 state.into(),
                 now.0.into(),
                 self.state.run.into(),
+                delivery.order.map(|line| line.0).into(),
+                i64::from(blocked).into(),
             ];
             self.batch.push(&shapes::DELIVERY_NEW, row);
-            if delivery.leased {
+            if leased {
                 receipt.claimed.push(first_claim(
                     self.ids.delivery,
                     sequence,
@@ -174,6 +180,8 @@ fn first_claim(
         refused_since: None,
         own_time: std::time::Duration::ZERO,
         replay: None,
+        order: owed.order,
+        aside: false,
         event: EventRow {
             id,
             event_type: event.event_type,

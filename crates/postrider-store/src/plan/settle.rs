@@ -23,6 +23,7 @@ struct Meaning<'a> {
     refused_since: Option<i64>,
     own_time_ms: Option<i64>,
     dead_reason: Option<&'a str>,
+    aside: bool,
 }
 
 impl Plan<'_> {
@@ -45,7 +46,7 @@ impl Plan<'_> {
                 self.batch.push(&shapes::ATTEMPT_NEW, row);
             }
             let ended = meaning.state != delivery::PENDING;
-            let row: [Value; 13] = [
+            let row: [Value; 14] = [
                 settlement.delivery.into(),
                 meaning.state.into(),
                 meaning.due.0.into(),
@@ -59,8 +60,13 @@ impl Plan<'_> {
                 status.into(),
                 attempted.then_some(note).into(),
                 meaning.dead_reason.into(),
+                i64::from(meaning.aside).into(),
             ];
             self.batch.push(&shapes::DELIVERY_SETTLE, row);
+            if settlement.order.is_some() && (ended || meaning.aside) {
+                let row = [settlement.delivery.into(), at.into()];
+                self.batch.push(&shapes::DELIVERY_NEXT, row);
+            }
         }
     }
 }
@@ -74,6 +80,7 @@ fn meaning(settlement: &Settlement) -> Meaning<'_> {
         refused_since: None,
         own_time_ms: None,
         dead_reason,
+        aside: false,
     };
     match &settlement.outcome {
         Settled::Delivered => ended(delivery::DELIVERED, None),
@@ -88,8 +95,10 @@ fn meaning(settlement: &Settlement) -> Meaning<'_> {
             refusals,
             refused_since,
             own_time,
+            aside,
         } => Meaning {
             due: *due,
+            aside: *aside,
             refusals: Some(i64::from(*refusals)),
             refused_since: refused_since.map(|at| at.0),
             own_time_ms: Some(i64::try_from(own_time.as_millis()).unwrap_or(i64::MAX)),

@@ -22,6 +22,7 @@ async fn a_retry_waits_for_its_time_and_keeps_its_counters() {
         .unwrap();
     let claimed = store.claim_due(&tickets(), 1, NOW).await.unwrap();
     let retry = Settled::Retry {
+        aside: false,
         due: later(60),
         refusals: 2,
         refused_since: Some(NOW),

@@ -226,6 +226,7 @@ impl World {
                     let own_time = Duration::from_secs(1);
                     (
                         Settled::Retry {
+                            aside: false,
                             due,
                             refusals: 1,
                             refused_since: None,

@@ -138,6 +138,7 @@ async fn an_events_story_is_told_attempt_by_attempt() {
     let mut failed = settled(
         claimed.delivery,
         Settled::Retry {
+            aside: false,
             due: NOW,
             refusals: 0,
             refused_since: None,

@@ -130,6 +130,7 @@ pub(crate) fn message(
 
 pub(crate) fn to(endpoint: &str) -> NewDelivery {
     NewDelivery {
+        order: None,
         endpoint: EndpointKey::from(endpoint),
         leased: false,
     }
@@ -137,6 +138,7 @@ pub(crate) fn to(endpoint: &str) -> NewDelivery {
 
 pub(crate) fn leased(endpoint: &str) -> NewDelivery {
     NewDelivery {
+        order: None,
         endpoint: EndpointKey::from(endpoint),
         leased: true,
     }
@@ -204,6 +206,7 @@ pub(crate) async fn commit(store: &Store, commit: Commit) -> Result<Receipt, Sto
 pub(crate) fn settled(delivery: i64, outcome: Settled) -> Settlement {
     Settlement {
         delivery,
+        order: None,
         at: NOW,
         outcome,
         status: Some(200),

@@ -72,6 +72,7 @@ pub(super) struct Delivery<'a> {
     #[serde(serialize_with = "wall_or_null")]
     first_attempt_at: Option<Wall>,
     replay: Option<Replay<'a>>,
+    stepped_aside: bool,
 }
 
 /// A mark that is no JSON is sent as the text that it is.
@@ -90,6 +91,7 @@ impl<'a> Delivery<'a> {
             replay: input
                 .replay
                 .map(|mark| serde_json::from_str(mark).map_or(Replay::Text(mark), Replay::Json)),
+            stepped_aside: input.stepped_aside,
         }
     }
 }
@@ -122,6 +124,15 @@ pub(super) struct Imap<'a> {
     internal_date: Option<Wall>,
     size: u64,
     pub(super) flags: &'a [String],
+    folder: &'a str,
+    gmail: Option<Gmail>,
+}
+
+/// As decimal text: JSON's numbers do not hold 64 bits everywhere.
+#[derive(Serialize)]
+struct Gmail {
+    message_id: String,
+    thread_id: String,
 }
 
 #[derive(Serialize)]
@@ -235,6 +246,11 @@ impl<'a> Data<'a> {
                 internal_date: context.internal_date,
                 size: context.size,
                 flags: context.flags,
+                folder: context.server_folder,
+                gmail: context.gmail.map(|ids| Gmail {
+                    message_id: ids.message_id.to_string(),
+                    thread_id: ids.thread_id.to_string(),
+                }),
             },
             message: Identity {
                 message_id: message.message_id.as_deref(),

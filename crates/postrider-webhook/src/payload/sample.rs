@@ -65,6 +65,8 @@ pub fn sample() -> String {
         internal_date: Some(internal_date),
         size: MAIL.len() as u64,
         flags: &[],
+        server_folder: "INBOX",
+        gmail: None,
         fingerprint,
     };
     let identity = Identity {
@@ -90,6 +92,7 @@ pub fn sample() -> String {
         attempt: 1,
         first_attempt_at: Some(Wall(1_714_060_802_421)),
         replay: None,
+        stepped_aside: false,
     });
     indent(&String::from_utf8_lossy(&body))
 }

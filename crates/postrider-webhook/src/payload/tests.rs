@@ -23,6 +23,8 @@ fn context<'a>(labels: &'a BTreeMap<String, String>, flags: &'a [String]) -> Mes
         internal_date: Some(Wall(1_714_060_800_000)),
         size: 5_120,
         flags,
+        server_folder: "INBOX",
+        gmail: None,
         fingerprint: Fingerprint([7; 32]),
     }
 }
@@ -47,6 +49,7 @@ fn attempt(data: &[u8]) -> RenderInput<'_> {
         attempt: 2,
         first_attempt_at: Some(Wall(1_714_060_802_000)),
         replay: None,
+        stepped_aside: false,
     }
 }
 
@@ -78,7 +81,7 @@ const KEYS: &str = "specversion id source type subject time timestamp dataschema
     data.text data.text.plain data.text.plain_source data.text.html data.text.truncated data.attachments \
     data.auto data.auto.auto_submitted data.auto.is_bounce data.auto.list_id data.auto.precedence data.headers \
     data.parse data.parse.status data.parse.warnings \
-    data.delivery data.delivery.attempt data.delivery.first_attempt_at data.delivery.replay";
+    data.delivery data.delivery.attempt data.delivery.first_attempt_at data.delivery.replay data.delivery.stepped_aside";
 const ITEM_KEYS: &str = "data.from.name data.from.address data.to.name data.to.address data.mailbox.labels.team \
     data.attachments.index data.attachments.filename data.attachments.content_type data.attachments.size \
     data.attachments.sha256 data.attachments.disposition data.attachments.content_id data.attachments.included \
@@ -131,7 +134,7 @@ fn the_envelope_is_a_cloudevent() {
             "dataschema": "urn:postrider:schema/message.received.v1.json", "partitionkey": "support",
             "sequence": "00000000000000000042",
             "data": {"folder": "INBOX",
-                     "delivery": {"attempt": 2, "first_attempt_at": "2024-04-25T16:00:02.000Z", "replay": null}},
+                     "delivery": {"attempt": 2, "first_attempt_at": "2024-04-25T16:00:02.000Z", "replay": null, "stepped_aside": false}},
         })
     );
     let empty = rendered(&RenderInput {
@@ -143,7 +146,7 @@ fn the_envelope_is_a_cloudevent() {
     assert_eq!(empty["partitionkey"], Value::Null);
     assert_eq!(
         empty["data"],
-        json!({"delivery": {"attempt": 2, "first_attempt_at": null, "replay": null}})
+        json!({"delivery": {"attempt": 2, "first_attempt_at": null, "replay": null, "stepped_aside": false}})
     );
 }
 

@@ -83,6 +83,7 @@ impl Post {
             attempt: claimed.attempts.saturating_add(1),
             first_attempt_at: claimed.first_attempt_at.or(Some(now)),
             replay: claimed.replay.as_deref(),
+            stepped_aside: claimed.aside && claimed.replay.is_none(),
         })
     }
 }
@@ -113,6 +114,8 @@ pub(super) fn unstored(endpoint: &EndpointKey, event: EventRow) -> Claimed {
         refused_since: None,
         own_time: Duration::ZERO,
         replay: None,
+        order: None,
+        aside: false,
         event,
     }
 }

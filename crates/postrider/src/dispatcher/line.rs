@@ -6,7 +6,10 @@ use std::sync::{
     atomic::{AtomicBool, AtomicI64, AtomicIsize, AtomicUsize, Ordering},
 };
 
-use postrider_core::time::{Monotonic, Wall};
+use postrider_core::{
+    delivery::order::Order as OrderBy,
+    time::{Monotonic, Wall},
+};
 use postrider_store::Claimed;
 use tokio::sync::Notify;
 
@@ -245,6 +248,7 @@ fn signed(count: usize) -> isize {
 /// when this is dropped; deliveries that came of them have taken their own by then.
 pub struct Slots {
     line: Option<Arc<Line>>,
+    order: OrderBy,
     reserved: usize,
     left: usize,
 }
@@ -256,6 +260,9 @@ impl Slots {
             Some(_) | None => 0,
         };
         Self {
+            order: line
+                .as_ref()
+                .map_or(OrderBy::None, |line| line.endpoint().order),
             line,
             reserved,
             left: reserved,
@@ -267,6 +274,11 @@ impl Slots {
         let any = self.left > 0;
         self.left = self.left.saturating_sub(1);
         any
+    }
+
+    /// What the endpoint wants to get one after the other.
+    pub fn order(&self) -> OrderBy {
+        self.order
     }
 
     pub fn len(&self) -> usize {

@@ -28,6 +28,7 @@ type Stored = (Vec<Settlement>, Result<(), StoreError>);
 pub(super) struct Claim {
     pub(super) wanted: usize,
     pub(super) released: bool,
+    pub(super) unordered: bool,
     pub(super) claimed: Result<Vec<Claimed>, StoreError>,
     /// When the next delivery is due, where that was asked for.
     pub(super) next_due: Option<Result<Option<Wall>, StoreError>>,
@@ -38,6 +39,8 @@ pub(super) struct Wish {
     pub(super) want: usize,
     /// First everything that waits becomes due.
     pub(super) release: bool,
+    /// First nothing stands in a line any more.
+    pub(super) unorder: bool,
     /// If fewer than wanted are due: ask when the next one is.
     pub(super) look_ahead: bool,
 }
@@ -193,21 +196,27 @@ async fn done<T>(slot: &mut Option<BoxFuture<'static, T>>) -> T {
 }
 
 async fn claim(store: &Store, endpoint: &EndpointKey, wish: &Wish, now: Wall) -> Claim {
-    let failed = |error, released| Claim {
+    let failed = |error, released, unordered| Claim {
         wanted: wish.want,
         released,
+        unordered,
         claimed: Err(error),
         next_due: None,
     };
+    if wish.unorder
+        && let Err(error) = store.unorder_endpoint(endpoint, now).await
+    {
+        return failed(error, false, false);
+    }
     if wish.release
         && let Err(error) = store.release_endpoint(endpoint, now).await
     {
-        return failed(error, false);
+        return failed(error, false, wish.unorder);
     }
     let limit = u32::try_from(wish.want).unwrap_or(u32::MAX);
     let claimed = match store.claim_due(endpoint, limit, now).await {
         Ok(claimed) => claimed,
-        Err(error) => return failed(error, wish.release),
+        Err(error) => return failed(error, wish.release, wish.unorder),
     };
     let next_due = if claimed.len() < wish.want && wish.look_ahead {
         let all = store.next_due(now).await;
@@ -222,6 +231,7 @@ async fn claim(store: &Store, endpoint: &EndpointKey, wish: &Wish, now: Wall) ->
     Claim {
         wanted: wish.want,
         released: wish.release,
+        unordered: wish.unorder,
         claimed: Ok(claimed),
         next_due,
     }
@@ -231,6 +241,7 @@ async fn claim(store: &Store, endpoint: &EndpointKey, wish: &Wish, now: Wall) ->
 pub(super) fn returned(claimed: &Claimed, now: Wall) -> Settlement {
     Settlement {
         delivery: claimed.delivery,
+        order: claimed.order,
         at: now,
         outcome: Settled::Returned { due: now },
         status: None,

@@ -122,6 +122,17 @@ impl Delivery {
         tracing::debug!(endpoint, event = %one.event, outcome, took = ?one.took, note = one.note, "attempt");
     }
 
+    /// It has held up those behind it for as long as it may.
+    pub(crate) fn stepped_aside(&self, told: &Attempted<'_>) {
+        tracing::warn!(
+            endpoint = %told.endpoint,
+            event = %told.event,
+            "event {} has kept failing at endpoint {} and holds up those behind it no longer: they are sent now, it is tried on; \
+             hint: `postrider events show {}` has its answers",
+            told.event, told.endpoint, told.event
+        );
+    }
+
     pub fn delivered(&self, endpoint: &EndpointKey, stored_at: Wall, now: Wall) {
         self.latencies
             .with_label_values(&[endpoint.as_str()])

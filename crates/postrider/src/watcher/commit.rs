@@ -212,6 +212,9 @@ impl Watcher {
                 .iter_mut()
                 .map(|(endpoint, slots)| NewDelivery {
                     endpoint: endpoint.clone(),
+                    order: slots
+                        .order()
+                        .key(Some(&self.mailbox.key), prepared.thread.as_deref()),
                     leased: slots.take(),
                 })
                 .collect(),

@@ -29,6 +29,8 @@ const PARSED_IN_A_ROW: usize = 8;
 pub(super) struct Prepared {
     pub(super) identity: Identity,
     pub(super) message_id: Option<String>,
+    /// The message's thread key.
+    pub(super) thread: Option<String>,
     pub(super) data: Bytes,
     pub(super) spool: Option<SpoolKey>,
 }
@@ -186,6 +188,7 @@ impl Watcher {
         Prepared {
             identity,
             message_id: message.message_id,
+            thread: message.thread_key,
             data,
             spool,
         }

@@ -15,6 +15,7 @@ mod disk;
 mod expiry;
 mod hostile;
 mod operator;
+mod order;
 mod outside;
 mod server;
 mod settings;

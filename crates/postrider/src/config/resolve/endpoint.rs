@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use postrider_core::{event::EventType, ids::EndpointKey};
+use postrider_core::{delivery::order::Order, event::EventType, ids::EndpointKey};
 
 use super::{Findings, secrets::references};
 use crate::config::{
@@ -35,6 +35,12 @@ pub(super) fn endpoints(
                 max_in_flight: written.max_in_flight,
                 timeout: written.timeout.0,
                 give_up_after: written.give_up_after.0,
+                order: match written.order {
+                    raw::Order::None => Order::None,
+                    raw::Order::Mailbox => Order::Mailbox,
+                    raw::Order::Thread => Order::Thread,
+                },
+                order_block_max: written.order_block_max.0,
                 allow_plaintext: written.allow_plaintext,
                 ca_file,
                 proxy,
@@ -65,6 +71,10 @@ fn url(path: &str, written: &raw::Endpoint, findings: &mut Findings<'_>) -> Opti
         let hint = "remove them: bodies are signed, the receiver checks the signature";
         findings.error(&path, what, hint);
     }
+    if let Some(why) = refused_address(&url) {
+        let what = format!("`{path}` is {why}, where nothing is ever posted");
+        findings.error(&path, what, "write the receiver's own name or address");
+    }
     if url.fragment().is_some() {
         let what = format!("`{path}` has a fragment, which is never sent");
         findings.warn(&path, what, "remove what follows #");
@@ -81,6 +91,16 @@ fn url(path: &str, written: &raw::Endpoint, findings: &mut Findings<'_>) -> Opti
         findings.warn(&path.replace(".url", ".allow_plaintext"), what, "remove it");
     }
     Some(url)
+}
+
+/// A literal address that the sink refuses to connect to; names are judged when they are resolved.
+fn refused_address(url: &url::Url) -> Option<postrider_webhook::address::Refused> {
+    let address = match url.host()? {
+        url::Host::Ipv4(address) => address.into(),
+        url::Host::Ipv6(address) => address.into(),
+        url::Host::Domain(_) => return None,
+    };
+    postrider_webhook::address::refused(address)
 }
 
 /// Whether a URL stays on this machine.

@@ -9,6 +9,7 @@ use postrider_core::{
     delivery::{
         Failure, RetryPolicy,
         health::{Allowed, EndpointHealth, State},
+        order::Order as OrderBy,
     },
     time::{Monotonic, Now, Wall},
 };
@@ -56,6 +57,8 @@ pub(super) struct Lane {
     next_due: Option<Wall>,
     /// The breaker has closed: everything that waits has to become due.
     release: bool,
+    /// Deliveries may stand in lines that the endpoint does not ask for.
+    unorder: bool,
     paused: bool,
     /// To come to an end, by this time.
     ending: Option<Monotonic>,
@@ -72,6 +75,7 @@ struct Done {
 fn policy(policy: &RetryPolicy, endpoint: &Endpoint) -> RetryPolicy {
     RetryPolicy {
         give_up_after: endpoint.give_up_after,
+        order_block_max: endpoint.order_block_max,
         ..policy.clone()
     }
 }
@@ -81,6 +85,7 @@ impl Lane {
         let endpoint = line.endpoint();
         let mut secrets = deps.secrets.watch(&endpoint.secret);
         let post = Post::new(&deps.instance, &endpoint, &secrets.borrow_and_update()).map(Arc::new);
+        let unorder = endpoint.order == OrderBy::None;
         Self {
             health: EndpointHealth::new(policy(&deps.policy, &endpoint), endpoint.max_in_flight),
             storage: Storage::new(deps.store.clone(), endpoint.key.clone()),
@@ -96,6 +101,7 @@ impl Lane {
             ahead: true,
             next_due: None,
             release: false,
+            unorder,
             paused: false,
             ending: None,
             failed: false,
@@ -166,6 +172,7 @@ impl Lane {
         }
         self.health
             .reconfigure(policy(&self.deps.policy, &endpoint), endpoint.max_in_flight);
+        self.unorder = endpoint.order == OrderBy::None;
         self.line.configure(Arc::clone(&endpoint));
         self.endpoint = endpoint;
         self.release = true;
@@ -271,6 +278,7 @@ impl Lane {
                 Wish {
                     want,
                     release: self.release,
+                    unorder: self.unorder,
                     look_ahead,
                 },
                 now.wall,

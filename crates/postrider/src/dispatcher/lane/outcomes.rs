@@ -57,13 +57,19 @@ impl Lane {
                 refusals,
                 refused_since,
                 own_time,
+                aside,
             } => {
                 delivery.retried(&told, wait);
+                let aside = aside && claimed.order.is_some() && !claimed.aside;
+                if aside {
+                    delivery.stepped_aside(&told);
+                }
                 Settled::Retry {
                     due: now.wall + wait,
                     refusals,
                     refused_since,
                     own_time,
+                    aside,
                 }
             }
             Verdict::Dead(reason) => self.give_up(&claimed, reason, &sent.note, now.wall),
@@ -82,6 +88,7 @@ impl Lane {
         let (delivery, note, took) = (claimed.delivery, sent.note, sent.took);
         self.storage.put(Settlement {
             delivery,
+            order: claimed.order,
             at: now.wall,
             outcome,
             status,
@@ -162,6 +169,8 @@ impl Lane {
         let now = clock::wall();
         self.line.free_places(group.len());
         for settlement in group {
+            // The next one of its line may be due now.
+            self.backlog |= settlement.order.is_some();
             match &settlement.outcome {
                 Settled::Delivered | Settled::Dead { .. } => {
                     self.taken = self.taken.saturating_sub(1)
@@ -183,6 +192,7 @@ impl Lane {
 
     fn claimed(&mut self, claim: Claim) {
         self.release &= !claim.released;
+        self.unorder &= !claim.unordered;
         match claim.next_due {
             None | Some(Ok(None)) => {}
             Some(Ok(Some(due))) => self.due(due),

@@ -236,6 +236,7 @@ pub(super) fn event(id: Uuid, text: &str, leased: bool) -> NewEvent {
         data: serde_json::json!({ "scope": text }).to_string().into(),
         spool: None,
         deliveries: vec![NewDelivery {
+            order: None,
             endpoint: key(),
             leased,
         }],
