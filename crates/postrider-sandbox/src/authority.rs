@@ -2,7 +2,7 @@
 //! endpoint that issues and the mail servers that check. It never prints a token.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -18,6 +18,8 @@ pub struct TokenAuthority(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     tokens: Mutex<HashMap<String, Token>>,
+    /// Object ids of service principals that were registered with the mail server.
+    principals: Mutex<Option<HashSet<String>>>,
     changes: Changes,
 }
 
@@ -25,6 +27,16 @@ struct Inner {
 struct Token {
     bearer: Bearer,
     ends: Option<Instant>,
+    holder: Option<Holder>,
+}
+
+/// To which application a token was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    pub tenant: String,
+    pub client_id: String,
+    /// Of the service principal.
+    pub object_id: String,
 }
 
 /// Whose mailboxes a token opens.
@@ -34,6 +46,8 @@ pub enum Bearer {
     Application,
     /// One user's.
     User(String),
+    /// A user's own, and those that were shared with them.
+    Users(Vec<String>),
 }
 
 /// What a token is worth for one user now.
@@ -59,9 +73,49 @@ impl TokenAuthority {
 
     /// Takes a token from now on; without a lifetime until it is revoked.
     pub fn accept(&self, token: &str, bearer: Bearer, lifetime: Option<Duration>) {
+        self.insert(token, bearer, lifetime, None);
+    }
+
+    /// The same, and who holds it: [`only_principals`](Self::only_principals) looks at that.
+    pub fn accept_for(
+        &self,
+        token: &str,
+        bearer: Bearer,
+        lifetime: Option<Duration>,
+        holder: Holder,
+    ) {
+        self.insert(token, bearer, lifetime, Some(holder));
+    }
+
+    fn insert(
+        &self,
+        token: &str,
+        bearer: Bearer,
+        lifetime: Option<Duration>,
+        holder: Option<Holder>,
+    ) {
         let ends = lifetime.map(|lifetime| Instant::now() + lifetime);
-        lock(&self.0.tokens).insert(token.to_owned(), Token { bearer, ends });
+        let kept = Token {
+            bearer,
+            ends,
+            holder,
+        };
+        lock(&self.0.tokens).insert(token.to_owned(), kept);
         self.0.changes.tell();
+    }
+
+    /// From now on an application's token opens mailboxes only if its service principal is one of
+    /// these object ids, as Exchange knows only those of `New-ServicePrincipal`.
+    pub fn only_principals(&self, object_ids: &[&str]) {
+        let ids = object_ids.iter().map(|&id| id.to_owned()).collect();
+        *lock(&self.0.principals) = Some(ids);
+        self.0.changes.tell();
+    }
+
+    /// Who was given this token.
+    pub fn holder(&self, token: &str) -> Option<Holder> {
+        let tokens = lock(&self.0.tokens);
+        tokens.get(token).and_then(|token| token.holder.clone())
     }
 
     /// Ends one token now, in the middle of the sessions that use it.
@@ -87,8 +141,9 @@ impl TokenAuthority {
             return Standing::Unknown;
         };
         let opens = match &token.bearer {
-            Bearer::Application => true,
+            Bearer::Application => self.is_registered(token.holder.as_ref()),
             Bearer::User(name) => name.eq_ignore_ascii_case(user),
+            Bearer::Users(names) => names.iter().any(|name| name.eq_ignore_ascii_case(user)),
         };
         if !opens {
             return Standing::Unknown;
@@ -96,6 +151,13 @@ impl TokenAuthority {
         match token.ends {
             Some(ends) if ends <= Instant::now() => Standing::Expired,
             ends => Standing::Good { ends },
+        }
+    }
+
+    fn is_registered(&self, holder: Option<&Holder>) -> bool {
+        match (&*lock(&self.0.principals), holder) {
+            (Some(known), Some(holder)) => known.contains(&holder.object_id),
+            (Some(_), None) | (None, _) => true,
         }
     }
 

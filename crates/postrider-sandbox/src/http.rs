@@ -23,6 +23,10 @@ const BODY_MAX: usize = 64 * 1024 * 1024;
 pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) path: String,
+    /// What follows the question mark.
+    pub(crate) query: String,
+    /// The request line names the whole URL, as it does for a proxy (RFC 9112 section 3.2.2).
+    pub(crate) absolute: bool,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
@@ -152,6 +156,8 @@ async fn serve<S: Service>(service: Arc<S>, stream: TcpStream) {
             let request = Request {
                 method: parts.method,
                 path: parts.uri.path().to_owned(),
+                query: parts.uri.query().unwrap_or_default().to_owned(),
+                absolute: parts.uri.authority().is_some(),
                 headers: parts.headers,
                 body: body.to_bytes(),
             };

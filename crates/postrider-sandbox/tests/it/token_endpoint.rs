@@ -13,13 +13,18 @@ use crate::post::{Answered, post};
 
 const CLIENT: &str = "11111111-2222-3333-4444-555555555555";
 
+fn form() -> (&'static str, String) {
+    let kind = "application/x-www-form-urlencoded";
+    ("Content-Type", kind.to_owned())
+}
+
 async fn ask(endpoint: &TokenEndpoint, secret: &str) -> Option<Answered> {
     let body = format!(
         "client_id={CLIENT}&scope=https%3A%2F%2Foutlook.office365.com%2F.default\
          &client_secret={secret}&grant_type=client_credentials"
     );
     let path = "/contoso.onmicrosoft.com/oauth2/v2.0/token";
-    post(endpoint.address(), path, &[], &body).await
+    post(endpoint.address(), path, &[form()], &body).await
 }
 
 #[tokio::test]
