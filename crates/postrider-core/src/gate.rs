@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+pub mod pace;
+
 use crate::{
     backoff::{Backoff, Chance},
     time::Monotonic,

@@ -47,7 +47,12 @@ async fn an_empty_folder_has_no_highest_uid() {
 async fn the_highest_uid_is_found_where_the_server_refuses_the_star() {
     let script = Script::logged_in()
         .expect("EXAMINE \"INBOX\"")
-        .say(&["* 3 EXISTS", "* OK [UIDVALIDITY 1]", "$T OK done"])
+        .say(&[
+            "* 3 EXISTS",
+            "* OK [UIDVALIDITY 1]",
+            "* OK [UIDNEXT 99]",
+            "$T OK done",
+        ])
         .expect("UID SEARCH UID *")
         .say(&["$T BAD Command Argument Error. 12"])
         .expect("NOOP")
@@ -64,7 +69,12 @@ async fn the_highest_uid_is_found_where_the_server_refuses_the_star() {
 async fn a_folder_emptied_meanwhile_is_empty() {
     let script = Script::logged_in()
         .expect("EXAMINE \"INBOX\"")
-        .say(&["* 1 EXISTS", "* OK [UIDVALIDITY 1]", "$T OK done"])
+        .say(&[
+            "* 1 EXISTS",
+            "* OK [UIDVALIDITY 1]",
+            "* OK [UIDNEXT 99]",
+            "$T OK done",
+        ])
         .expect("UID SEARCH UID *")
         .say(&["* SEARCH", "$T OK done"])
         .expect("NOOP")
@@ -79,7 +89,12 @@ async fn a_folder_emptied_meanwhile_is_empty() {
 async fn messages_that_cannot_be_found_are_no_empty_folder() {
     let script = Script::logged_in()
         .expect("EXAMINE \"INBOX\"")
-        .say(&["* 5 EXISTS", "* OK [UIDVALIDITY 1]", "$T OK done"])
+        .say(&[
+            "* 5 EXISTS",
+            "* OK [UIDVALIDITY 1]",
+            "* OK [UIDNEXT 99]",
+            "$T OK done",
+        ])
         .expect("UID SEARCH UID *")
         .say(&["* SEARCH", "$T OK done"])
         .expect("NOOP")
@@ -140,6 +155,7 @@ async fn an_untagged_no_is_a_warning() {
             "* NO Mailbox is at 95% of quota",
             "* 1 EXISTS",
             "* [UIDVALIDITY 14] a code without its OK",
+            "* [UIDNEXT 10] another",
             "$T OK done",
         ])
         .expect("UID SEARCH UID *")

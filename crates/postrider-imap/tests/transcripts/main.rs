@@ -14,6 +14,7 @@ mod hostile;
 mod logins;
 mod memory;
 mod network;
+mod providers;
 mod reading;
 mod refusals;
 mod waiting;

@@ -44,13 +44,24 @@ fn commands() -> Vec<Command> {
             before: || {
                 Script::logged_in()
                     .expect("EXAMINE \"INBOX\"")
-                    .say(&["* 0 EXISTS", "* OK [UIDVALIDITY 14]", "$T OK done"])
+                    .say(&[
+                        "* 0 EXISTS",
+                        "* OK [UIDVALIDITY 14]",
+                        "* OK [UIDNEXT 10]",
+                        "$T OK done",
+                    ])
                     .expect("UID SEARCH ALL")
             },
             half: &["* SEARCH"],
             run: |session| {
                 Box::pin(async { session.examine(&inbox()).await.map(|it| format!("{it:?}")) })
             },
+        },
+        Command {
+            name: "folders",
+            before: || examined().expect("LIST \"\" \"*\""),
+            half: &["* LIST () \"/\" INBOX"],
+            run: |session| Box::pin(async { session.folders().await.map(|it| format!("{it:?}")) }),
         },
         Command {
             name: "survey",
