@@ -99,8 +99,15 @@ impl Certificate {
 
     /// A PKCS#12 file (RFC 7292), AES or the older RC2 and 3DES.
     pub fn from_pkcs12(file: &[u8], password: &SecretString) -> Result<Self, CertificateError> {
-        let (certificates, key) = pkcs12::open(file, password)?;
-        Self::fit(&certificates, &key)
+        let (certificates, keys) = pkcs12::open(file, password)?;
+        let mut problem = CertificateError::NoKey;
+        for key in &keys {
+            match Self::fit(&certificates, key) {
+                Ok(fitting) => return Ok(fitting),
+                Err(error) => problem = error,
+            }
+        }
+        Err(problem)
     }
 
     /// When it ends. The provider refuses it from then on.

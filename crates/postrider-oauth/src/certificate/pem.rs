@@ -8,7 +8,7 @@ use rustls_pki_types::{
 use super::{CertificateError, KeyDer};
 
 pub(super) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    let certificates = CertificateDer::pem_slice_iter(text)
+    let certificates = CertificateDer::pem_slice_iter(without_mark(text))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| CertificateError::BrokenPem)?;
     if certificates.is_empty() {
@@ -21,7 +21,7 @@ pub(super) fn key(text: &[u8]) -> Result<KeyDer, CertificateError> {
     if is_encrypted(text) {
         return Err(CertificateError::EncryptedKey);
     }
-    PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
+    PrivateKeyDer::from_pem_slice(without_mark(text)).map_err(|error| match error {
         pem::Error::NoItemsFound => CertificateError::NoKey,
         _ => CertificateError::BrokenPem,
     })
@@ -34,4 +34,9 @@ fn is_encrypted(text: &[u8]) -> bool {
         || text
             .lines()
             .any(|line| line.starts_with("Proc-Type: 4,ENCRYPTED"))
+}
+
+/// Editors of Windows put a byte order mark before the first line.
+fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }

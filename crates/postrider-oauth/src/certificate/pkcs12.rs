@@ -1,17 +1,20 @@
-//! PKCS#12 files: their private key and all their certificates, in whatever order they are kept.
+//! PKCS#12 files: their private keys and all their certificates, in whatever order they are kept.
 
 use p12_keystore::{Pkcs12Archive, error::Error};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{CertificateError, KeyDer};
 
-type Content = (Vec<CertificateDer<'static>>, KeyDer);
+type Content = (Vec<CertificateDer<'static>>, Vec<KeyDer>);
 
 pub(super) fn open(file: &[u8], password: &SecretString) -> Result<Content, CertificateError> {
     let archive = Pkcs12Archive::from_pkcs12(file, password.expose_secret()).map_err(meaning)?;
-    let key = archive.keys.first().ok_or(CertificateError::NoKey)?;
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.key.as_der().to_vec()));
+    let keys: Vec<KeyDer> = archive
+        .keys
+        .iter()
+        .map(|bag| PrivatePkcs8KeyDer::from(bag.key.as_der().to_vec()).into())
+        .collect();
     let certificates: Vec<_> = archive
         .certs
         .iter()
@@ -20,7 +23,7 @@ pub(super) fn open(file: &[u8], password: &SecretString) -> Result<Content, Cert
     if certificates.is_empty() {
         return Err(CertificateError::NoCertificate);
     }
-    Ok((certificates, key))
+    Ok((certificates, keys))
 }
 
 fn meaning(error: Error) -> CertificateError {
