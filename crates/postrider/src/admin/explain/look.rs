@@ -1,0 +1,216 @@
+//! One look at the mail server over a session of its own, read-only: where the watched folders
+//! stand, and in which folder a message is. Bounded in folders and in time, and never tried while
+//! the mailbox's gate is shut: an operator's question must not make trouble worse.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use postrider_core::{
+    ids::{FolderName, Uid},
+    time::Monotonic,
+    watch::{Failure, Selected},
+};
+use postrider_imap::session::Session;
+
+use super::Admin;
+use crate::{
+    clock, directory::Worker, gate::OpenSession, network, telemetry::mail::State,
+    watcher::session::imap_server,
+};
+
+/// The command line waits for 90 s.
+const TIME_MAX: Duration = Duration::from_secs(60);
+/// At a tenth of a second each; more is told as left out.
+const FOLDERS_MAX: usize = 300;
+/// Of one message in one folder.
+const COPIES_MAX: usize = 10;
+
+const OVER: &str = "the time for looking is over";
+
+/// What the server showed.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// The watched folders.
+    pub(super) folders: BTreeMap<FolderName, Selected>,
+    /// Where the message is.
+    pub(super) places: Vec<(FolderName, Uid)>,
+    pub(super) opened: u32,
+    pub(super) left_out: Vec<String>,
+    pub(super) note: Option<String>,
+}
+
+impl Seen {
+    pub(super) fn nothing(why: &str) -> Self {
+        Self {
+            note: Some(why.to_owned()),
+            ..Self::default()
+        }
+    }
+}
+
+pub(super) async fn look(admin: &Admin, worker: &Worker, message_id: Option<&str>) -> Seen {
+    if let Some(why) = not_now(worker) {
+        return Seen::nothing(why);
+    }
+    let until = clock::monotonic() + TIME_MAX;
+    let opened = tokio::time::timeout(TIME_MAX, open(admin, worker)).await;
+    let (mut session, _counts) = match opened {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(why)) => return Seen::nothing(&why),
+        Err(_) => return Seen::nothing("logging in took too long"),
+    };
+    let mut seen = Seen::default();
+    let looked = visit(&mut session, worker, message_id, until, &mut seen).await;
+    if let Err(why) = looked {
+        seen.note = Some(why);
+    }
+    session.logout().await;
+    seen
+}
+
+/// Where the watch itself cannot get in, nobody else is sent to try.
+fn not_now(worker: &Worker) -> Option<&'static str> {
+    if worker.gate.shut().is_some() {
+        return Some("it was not asked: no login is tried before the time that the gate says");
+    }
+    let cannot = worker.lines.iter().any(|line| {
+        line.with_status(|status| match status.state {
+            State::AuthFailed | State::Throttled | State::Backoff => true,
+            State::Connecting
+            | State::Syncing
+            | State::Watching
+            | State::Held
+            | State::Paused
+            | State::StoreFull => false,
+        })
+    });
+    cannot.then_some("it was not asked: the watch itself does not get in")
+}
+
+async fn open(admin: &Admin, worker: &Worker) -> Result<(Session, OpenSession), String> {
+    let (shared, mailbox) = (&admin.shared, &worker.mailbox);
+    let Ok(login) = worker.gate.admit() else {
+        return Err("it was not asked: the mailbox's connections are in use".to_owned());
+    };
+    shared.ramp.turn(&mailbox.server.host).await;
+    let access = shared
+        .tokens
+        .login(&mailbox.key, &mailbox.credential)
+        .await
+        .map_err(|error| error.to_string())?;
+    let tls = shared.tls.get(mailbox.server.ca_file.as_deref());
+    let tls = tls.map_err(|error| error.to_string())?;
+    let proxy = network::socket_proxy(&mailbox.server.proxy, &mailbox.server.host);
+    let proxy = proxy.map_err(|error| error.to_string())?;
+    let at = imap_server(&mailbox.server, tls, proxy);
+    match Session::open(&at, &access.login(&mailbox.username)).await {
+        Ok(session) => Ok((session, login.opened())),
+        Err(error) => {
+            match error.failure() {
+                // What it means for the mailbox is the watch's to find out, at its own pace.
+                Failure::LoginRefused | Failure::CredentialRefused | Failure::TokenExpired => {}
+                Failure::Connection
+                | Failure::CredentialUnavailable { .. }
+                | Failure::Throttled { .. }
+                | Failure::ConnectionLimit
+                | Failure::FolderMissing
+                | Failure::Refused
+                | Failure::StoreFull
+                | Failure::Store => login.failed(&error.failure()),
+            }
+            Err(first_line(&error.to_string()))
+        }
+    }
+}
+
+/// Errors carry their hint behind an empty line.
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+async fn visit(
+    session: &mut Session,
+    worker: &Worker,
+    message_id: Option<&str>,
+    until: Monotonic,
+    seen: &mut Seen,
+) -> Result<(), String> {
+    let watched: Vec<FolderName> = worker
+        .lines
+        .iter()
+        .map(|line| line.key.folder.clone())
+        .collect();
+    for folder in &watched {
+        if let Some(selected) = visit_one(session, folder, message_id, until, seen).await? {
+            seen.folders.insert(folder.clone(), selected);
+        }
+    }
+    if message_id.is_none() {
+        return Ok(());
+    }
+    let listed = within(until, session.folders()).await?;
+    let others = listed
+        .into_iter()
+        .filter(|folder| folder.opens())
+        .map(|folder| folder.name)
+        .filter(|name| !watched.iter().any(|known| is_same(known, name)));
+    for (number, folder) in others.enumerate() {
+        if number >= FOLDERS_MAX || clock::monotonic() >= until {
+            seen.left_out.push(folder.to_string());
+        } else {
+            visit_one(session, &folder, message_id, until, seen).await?;
+        }
+    }
+    match seen.left_out.is_empty() {
+        true => Ok(()),
+        false => Err("not all folders were looked at".to_owned()),
+    }
+}
+
+/// `None` where this folder cannot be opened; an error where the session is over.
+async fn visit_one(
+    session: &mut Session,
+    folder: &FolderName,
+    message_id: Option<&str>,
+    until: Monotonic,
+    seen: &mut Seen,
+) -> Result<Option<Selected>, String> {
+    if clock::monotonic() >= until {
+        return Err(OVER.to_owned());
+    }
+    let selected = match within(until, session.examine(folder)).await {
+        Ok(selected) => selected,
+        Err(why) if session.is_closed() => return Err(why),
+        Err(_) => {
+            seen.left_out.push(folder.to_string());
+            return Ok(None);
+        }
+    };
+    seen.opened += 1;
+    if let Some(message_id) = message_id {
+        let query = format!("<{message_id}>");
+        let found = within(until, session.search_message_id(&query)).await?;
+        let found = found.into_iter().take(COPIES_MAX);
+        seen.places.extend(found.map(|uid| (folder.clone(), uid)));
+    }
+    Ok(Some(selected))
+}
+
+/// INBOX is the same in any case (RFC 3501 section 5.1).
+fn is_same(one: &FolderName, other: &FolderName) -> bool {
+    let is_inbox = |name: &FolderName| name.as_str().eq_ignore_ascii_case("INBOX");
+    one == other || (is_inbox(one) && is_inbox(other))
+}
+
+/// The session's own deadlines hold for each command; this one is for all of them together. What
+/// is cut off leaves a session that is not used again.
+async fn within<T>(
+    until: Monotonic,
+    asked: impl Future<Output = Result<T, postrider_imap::error::Error>>,
+) -> Result<T, String> {
+    let left = until - clock::monotonic();
+    match tokio::time::timeout(left, asked).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(first_line(&error.to_string())),
+        Err(_) => Err(OVER.to_owned()),
+    }
+}

@@ -1,0 +1,418 @@
+//! What all of it means, in plain words: the first thing that is wrong, from the operator's orders
+//! over the way to the server to the way to the endpoints; or that nothing is.
+
+use std::time::Duration;
+
+use postrider_core::time::Wall;
+
+use super::api;
+use crate::{config, telemetry::mail::State};
+
+/// An endpoint takes what it is sent in seconds; what waits longer has a reason.
+const OWED_AFTER: Duration = Duration::from_secs(5 * 60);
+/// A login may take its time, in a crowd of thousands above all.
+const CONNECTING_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// What a verdict rests on.
+pub(super) struct Facts<'a> {
+    pub(super) mailbox: &'a api::Mailbox,
+    /// The worst of its folders'.
+    pub(super) state: State,
+    pub(super) folders: &'a [api::FolderLife],
+    pub(super) owed: &'a [api::Owed],
+    /// An endpoint of the mailbox takes `message.received`.
+    pub(super) heard: bool,
+    pub(super) stalled_after: Duration,
+    pub(super) now: Wall,
+}
+
+fn silent(because: String, hint: impl Into<Option<String>>) -> api::Verdict {
+    api::Verdict {
+        fine: false,
+        text: format!("silent because: {because}"),
+        hint: hint.into(),
+    }
+}
+
+fn fine(text: String) -> api::Verdict {
+    api::Verdict {
+        fine: true,
+        text,
+        hint: None,
+    }
+}
+
+pub(super) fn of_mailbox(facts: &Facts<'_>) -> api::Verdict {
+    of_state(facts)
+        .or_else(|| of_life(facts))
+        .or_else(|| of_cursor(facts))
+        .or_else(|| of_endpoints(facts))
+        .unwrap_or_else(|| nothing_wrong(facts))
+}
+
+/// The state of the watch, where it is not one of those in which all is well.
+fn of_state(facts: &Facts<'_>) -> Option<api::Verdict> {
+    let mailbox = facts.mailbox;
+    let since = moment(mailbox.since.as_deref().unwrap_or_default());
+    let id = &mailbox.id;
+    let told = |what: &str| {
+        let trouble = mailbox.last_error.as_ref();
+        let since = trouble.map_or(since.clone(), |trouble| moment(&trouble.since));
+        let detail = trouble.map_or_else(String::new, |trouble| format!(": {}", trouble.detail));
+        let hint = trouble.and_then(|trouble| trouble.hint.clone());
+        Some(silent(
+            format!("{what} since {since}{detail}{}", next_try(mailbox)),
+            hint,
+        ))
+    };
+    match facts.state {
+        State::Watching | State::Syncing => None,
+        State::Paused => Some(silent(
+            format!("an operator paused it, {since}"),
+            format!("postrider mailboxes resume {id}"),
+        )),
+        State::Held => Some(silent(
+            held(mailbox),
+            format!("postrider mailboxes release {id} --send | --skip | --since DATE"),
+        )),
+        State::StoreFull => told("there is no room to store what is read"),
+        State::AuthFailed => told("the login is refused"),
+        State::Throttled => told("the server asks for slowness"),
+        State::Backoff => told("the server cannot be reached or does not answer as it should"),
+        State::Connecting => {
+            let for_long = age(mailbox.since.as_deref(), facts.now) > Some(CONNECTING_MAX);
+            match (for_long, &mailbox.last_error) {
+                (false, None) => Some(fine(format!("it is logging in, since {since}"))),
+                (true, _) | (false, Some(_)) => told("it is trying to log in"),
+            }
+        }
+    }
+}
+
+fn held(mailbox: &api::Mailbox) -> String {
+    let mut parts = Vec::new();
+    for folder in &mailbox.folders {
+        if let Some(hold) = &folder.hold {
+            parts.push(format!(
+                "{} is held since {}, because continuity cannot be proven ({}): {} messages wait for your word, {} of them old",
+                folder.name,
+                moment(&hold.since),
+                hold.why,
+                hold.messages,
+                hold.old,
+            ));
+        }
+    }
+    match parts.is_empty() {
+        true => "it is held".to_owned(),
+        false => parts.join("; "),
+    }
+}
+
+fn next_try(mailbox: &api::Mailbox) -> String {
+    let next = mailbox
+        .folders
+        .iter()
+        .filter_map(|folder| folder.next_try.as_deref())
+        .min();
+    next.map_or_else(String::new, |at| {
+        format!("; the next try is at {}", moment(at))
+    })
+}
+
+/// A watch that ought to be live and gives no sign of it.
+fn of_life(facts: &Facts<'_>) -> Option<api::Verdict> {
+    let oldest = facts
+        .folders
+        .iter()
+        .min_by(|one, other| one.last_life.cmp(&other.last_life))?;
+    let silence = age(Some(&oldest.last_life), facts.now)?;
+    (silence > facts.stalled_after).then(|| {
+        silent(
+            format!(
+                "the server gave no sign of life for {} since {}",
+                oldest.name,
+                moment(&oldest.last_life)
+            ),
+            format!("postrider mailboxes resync {}", facts.mailbox.id),
+        )
+    })
+}
+
+fn of_cursor(facts: &Facts<'_>) -> Option<api::Verdict> {
+    let behind = facts
+        .folders
+        .iter()
+        .find(|folder| folder.behind == Some(true))?;
+    let highest = behind.server.as_ref().and_then(|server| server.highest_uid);
+    let place = format!(
+        "{}: the server's newest message is UID {}",
+        behind.name,
+        highest.map_or_else(|| "?".to_owned(), |uid| uid.to_string())
+    );
+    let reading = facts.state == State::Syncing;
+    Some(match reading {
+        true => fine(format!(
+            "it is reading: {place}, and what is below it is on its way"
+        )),
+        false => silent(
+            format!("{place}, which was not announced yet; it is looked for every few minutes"),
+            format!(
+                "postrider mailboxes resync {} looks at once",
+                facts.mailbox.id
+            ),
+        ),
+    })
+}
+
+fn of_endpoints(facts: &Facts<'_>) -> Option<api::Verdict> {
+    if !facts.heard {
+        return Some(silent(
+            "mail is read, but no endpoint of this mailbox takes message.received".to_owned(),
+            "endpoints = […] of the mailbox, types = […] of the endpoint".to_owned(),
+        ));
+    }
+    let waits =
+        |owed: &&api::Owed| age(owed.oldest_pending.as_deref(), facts.now) > Some(OWED_AFTER);
+    if let Some(owed) = facts.owed.iter().find(waits) {
+        let state = owed
+            .endpoint_state
+            .as_deref()
+            .unwrap_or("not configured any more");
+        let since = moment(owed.oldest_pending.as_deref().unwrap_or_default());
+        return Some(silent(
+            format!(
+                "mail is read, but {} events wait for endpoint {} ({state}), the oldest since {since}",
+                owed.pending, owed.endpoint
+            ),
+            "postrider endpoints list tells what is wrong with it".to_owned(),
+        ));
+    }
+    let owed = facts.owed.iter().find(|owed| owed.dead > 0)?;
+    Some(api::Verdict {
+        fine: false,
+        text: format!(
+            "mail is read and sent, but {} events died at endpoint {}: it refused them for good",
+            owed.dead, owed.endpoint
+        ),
+        hint: Some(format!(
+            "postrider events list --mailbox {} --state dead; then postrider events replay --dead",
+            facts.mailbox.id
+        )),
+    })
+}
+
+fn nothing_wrong(facts: &Facts<'_>) -> api::Verdict {
+    let newest = facts
+        .folders
+        .iter()
+        .filter_map(|folder| folder.newest.as_ref())
+        .max_by(|one, other| one.taken_at.cmp(&other.taken_at));
+    let proven = facts
+        .mailbox
+        .folders
+        .iter()
+        .filter_map(|folder| folder.last_proven.as_deref())
+        .min();
+    let proven = proven.map_or_else(String::new, |at| format!(" (looked at {})", moment(at)));
+    fine(match newest {
+        Some(newest) => {
+            let came = newest.internal_date.as_deref().unwrap_or(&newest.taken_at);
+            format!(
+                "nothing is wrong: no mail came since {}{proven}",
+                moment(came)
+            )
+        }
+        None => format!("nothing is wrong: no mail came since it is watched{proven}"),
+    })
+}
+
+/// Where a message is, and what became of it.
+pub(super) fn of_message(
+    story: &api::Story,
+    facts: &Facts<'_>,
+    server: &api::ServerLook,
+    of_mailbox: api::Verdict,
+) -> api::Verdict {
+    if let Some(life) = story.events.last() {
+        return of_event(life, story.events.len());
+    }
+    let at_place = story.places.iter().filter_map(|place| place.taken.as_ref());
+    if let Some(taken) = at_place.chain(&story.taken).next() {
+        return of_taken(taken, &facts.mailbox.id);
+    }
+    if let Some(place) = story.places.iter().find(|place| place.watched) {
+        return above_or_below(place, facts, of_mailbox);
+    }
+    if let Some(place) = story.places.first() {
+        return api::Verdict {
+            fine: false,
+            text: format!(
+                "it never came into a watched folder: it is in `{}` (UID {}), which is not watched",
+                place.folder, place.uid
+            ),
+            hint: Some(format!(
+                "add it to folders = […] of {}, or move the message",
+                facts.mailbox.id
+            )),
+        };
+    }
+    nowhere(facts, server)
+}
+
+fn of_event(life: &api::EventLife, copies: usize) -> api::Verdict {
+    let event = &life.event;
+    let mut parts = Vec::new();
+    let mut trouble = false;
+    for delivery in &event.deliveries {
+        parts.push(match delivery.state.as_str() {
+            "delivered" => format!(
+                "{} took it at {}",
+                delivery.endpoint,
+                moment(delivery.delivered_at.as_deref().unwrap_or_default())
+            ),
+            "pending" => {
+                trouble = true;
+                format!(
+                    "{} has not taken it yet after {} attempts{}",
+                    delivery.endpoint,
+                    delivery.attempts,
+                    note(delivery)
+                )
+            }
+            state => {
+                trouble = true;
+                format!("{}: {state}{}", delivery.endpoint, note(delivery))
+            }
+        });
+    }
+    if parts.is_empty() {
+        trouble = true;
+        parts.push("no endpoint was to have it".to_owned());
+    }
+    let copies = match copies {
+        0 | 1 => String::new(),
+        copies => format!(" ({copies} events, of which this is the newest)"),
+    };
+    api::Verdict {
+        fine: !trouble,
+        text: format!(
+            "it became event {} at {}{copies}: {}",
+            event.id,
+            moment(&event.stored_at),
+            parts.join("; ")
+        ),
+        hint: trouble.then(|| format!("postrider events show {}", event.id)),
+    }
+}
+
+fn note(delivery: &api::Delivery) -> String {
+    let note = delivery
+        .dead_reason
+        .as_ref()
+        .or(delivery.last_note.as_ref());
+    note.map_or_else(String::new, |note| format!(" ({note})"))
+}
+
+fn of_taken(taken: &api::Taken, id: &str) -> api::Verdict {
+    let (meaning, hint) = match (taken.outcome.as_str(), taken.reason.as_deref()) {
+        ("event", _) => (
+            "it became an event, which was delivered or given up and has been pruned since",
+            None,
+        ),
+        ("known", _) => (
+            "it was known again after a break of continuity: its event was sent before",
+            None,
+        ),
+        ("skipped", Some("before_start")) => (
+            "it was there before the folder was first looked at, and start = \"new\" sends none of that",
+            None,
+        ),
+        ("skipped", _) => (
+            "it was held back, and an operator released the hold without it",
+            None,
+        ),
+        ("quarantined", _) => (
+            "it could not be read and was quarantined; its event says so, its bytes are kept",
+            Some(format!("postrider events list --mailbox {id}")),
+        ),
+        (_, _) => ("it vanished from the folder before it could be read", None),
+    };
+    let reason = taken.reason.as_ref();
+    let reason = reason.map_or_else(String::new, |reason| format!(", {reason}"));
+    api::Verdict {
+        fine: hint.is_none(),
+        text: format!(
+            "{meaning} ({}, UID {}, at {}, {}{reason}, found by {})",
+            taken.folder,
+            taken.uid,
+            moment(&taken.taken_at),
+            taken.outcome,
+            taken.found_by
+        ),
+        hint,
+    }
+}
+
+/// In a watched folder, without a row in the ledger.
+fn above_or_below(
+    place: &api::MessagePlace,
+    facts: &Facts<'_>,
+    of_mailbox: api::Verdict,
+) -> api::Verdict {
+    let mut folders = facts.mailbox.folders.iter();
+    let cursor = folders
+        .find(|folder| folder.name == place.folder)
+        .and_then(|folder| folder.last_uid);
+    let at = format!("it is in {} (UID {})", place.folder, place.uid);
+    match cursor.is_none_or(|cursor| place.uid > cursor) {
+        true => api::Verdict {
+            text: format!("{at}, and not read yet; {}", of_mailbox.text),
+            ..of_mailbox
+        },
+        false => api::Verdict {
+            fine: false,
+            text: format!(
+                "{at}, below the cursor ({}), and not in the ledger: the audit has to read it",
+                cursor.unwrap_or_default()
+            ),
+            hint: Some(format!(
+                "postrider mailboxes resync {} starts the audit now; then report this as a fault",
+                facts.mailbox.id
+            )),
+        },
+    }
+}
+
+fn nowhere(facts: &Facts<'_>, server: &api::ServerLook) -> api::Verdict {
+    let (text, hint) = match (&server.note, server.folders) {
+        (None, folders) => (
+            format!("it is unknown here, and in none of the {folders} folders on the server"),
+            "was it sent to this mailbox? A rule, a filter or a person may have moved or deleted it; in Exchange, message trace tells",
+        ),
+        (Some(note), folders) => (
+            format!("it is unknown here; the server was asked in {folders} folders: {note}"),
+            "ask again when the mailbox is well",
+        ),
+    };
+    api::Verdict {
+        fine: false,
+        text: format!("{text} (mailbox {})", facts.mailbox.id),
+        hint: Some(hint.to_owned()),
+    }
+}
+
+/// `2026-05-01 08:00 UTC`.
+fn moment(at: &str) -> String {
+    match at.get(..16) {
+        Some(minute) => format!("{} UTC", minute.replace('T', " ")),
+        None => "a time that is not known".to_owned(),
+    }
+}
+
+fn age(at: Option<&str>, now: Wall) -> Option<Duration> {
+    Some(now.since(config::parse_date(at?)?))
+}
+
+#[cfg(test)]
+mod tests;
