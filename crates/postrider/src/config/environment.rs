@@ -119,6 +119,7 @@ fn locate<'a>(rest: &str, root: &'a Shape) -> Result<(Vec<String>, &'a Shape), L
             Shape::List(_)
             | Shape::Text
             | Shape::Start
+            | Shape::Date
             | Shape::Choice(_)
             | Shape::Integer { .. }
             | Shape::Bool
@@ -171,6 +172,7 @@ fn coerce(
         Shape::OneOf(_)
         | Shape::Text
         | Shape::Start
+        | Shape::Date
         | Shape::Choice(_)
         | Shape::Duration { .. } => Some(toml_edit::Value::from(text)),
     };

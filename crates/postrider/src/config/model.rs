@@ -1,13 +1,18 @@
 //! The configuration after inheritance and defaults: what the daemon works with. Every piece is
 //! behind an `Arc` and comparable, so that a reload changes only what differs.
 
+mod credential;
+
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use postrider_core::{
+    delivery::order::Order,
     event::EventType,
     ids::{CredentialKey, EndpointKey, FolderName, MailboxKey},
     watch::Policy,
 };
+
+pub use credential::*;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -19,6 +24,7 @@ pub struct Config {
     pub log: LogConfig,
     pub limits: Limits,
     pub network: Network,
+    pub vault: VaultConfig,
     pub credentials: BTreeMap<CredentialKey, Arc<Credential>>,
     pub endpoints: BTreeMap<EndpointKey, Arc<Endpoint>>,
     pub mailboxes: BTreeMap<MailboxKey, Arc<Mailbox>>,
@@ -101,38 +107,6 @@ pub enum Proxy {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Credential {
-    pub key: CredentialKey,
-    pub kind: CredentialKind,
-    pub proxy: Proxy,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum CredentialKind {
-    /// Microsoft Entra client credentials with a secret.
-    Microsoft {
-        tenant: String,
-        client_id: String,
-        /// Newest first.
-        client_secret: Vec<SecretRef>,
-        authority: url::Url,
-        scope: String,
-    },
-    Password {
-        password: Vec<SecretRef>,
-    },
-}
-
-/// Where a secret lies. The secret itself is never part of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretRef {
-    File(PathBuf),
-    Env(String),
-    /// A systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`.
-    Credential(String),
-}
-
-#[derive(Clone, Debug, PartialEq)]
 pub struct Endpoint {
     pub key: EndpointKey,
     pub url: url::Url,
@@ -143,6 +117,9 @@ pub struct Endpoint {
     pub timeout: Duration,
     /// How long an event that fails for its own sake is tried.
     pub give_up_after: Duration,
+    /// What it gets one after the other, and how long an event that fails may hold up the others.
+    pub order: Order,
+    pub order_block_max: Duration,
     /// Plain http to a host that is not loopback was asked for in so many words.
     pub allow_plaintext: bool,
     pub ca_file: Option<PathBuf>,
@@ -179,6 +156,12 @@ pub struct Server {
     pub oauth: OAuthMechanism,
     /// Large messages may be read in parts: the server's bytes are the same at every read.
     pub stable_bytes: StableBytes,
+    /// Connections of all mailboxes together.
+    pub connections_max: Option<u32>,
+    /// Connections of one mailbox.
+    pub connections_per_mailbox: u32,
+    /// How long an IDLE lasts here where neither group nor mailbox say it.
+    pub cycle: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

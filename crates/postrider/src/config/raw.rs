@@ -1,10 +1,14 @@
 //! The configuration as it is written: one field per key, its meaning and its default. The key
 //! table that files are checked against, the JSON Schema and the reference page come from here.
 
+mod credential;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use credential::*;
 
 use super::units::{Size, Span};
 
@@ -28,6 +32,8 @@ pub(crate) struct Root {
     pub(crate) limits: Limits,
     /// How to reach the outside.
     pub(crate) network: Network,
+    /// Where refresh tokens of `postrider login` are kept, encrypted.
+    pub(crate) vault: Vault,
     /// IMAP servers by name, for `server = "NAME"`.
     pub(crate) servers: BTreeMap<String, Server>,
     /// How access is obtained, by name, for `credential = "NAME"`.
@@ -51,6 +57,7 @@ impl Default for Root {
             log: Log::default(),
             limits: Limits::default(),
             network: Network::default(),
+            vault: Vault::default(),
             servers: BTreeMap::new(),
             credentials: BTreeMap::new(),
             endpoints: BTreeMap::new(),
@@ -162,7 +169,7 @@ pub(crate) struct Limits {
     #[schemars(extend("x-min" = "64KiB"))]
     pub(crate) parse: Size,
     /// The largest event body. What does not fit is cut and marked.
-    #[schemars(extend("x-min" = "8KiB", "x-max" = "16MiB"))]
+    #[schemars(extend("x-min" = "12KiB", "x-max" = "16MiB"))]
     pub(crate) event: Size,
     /// Logins per second and server host.
     #[schemars(range(min = 1, max = 10_000))]
@@ -224,7 +231,7 @@ impl Default for Network {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct Server {
-    /// `exchange-online`, `gmail` or `dovecot`: what is known of such servers. The keys beside it override.
+    /// What is known of such servers: `exchange-online`, `exchange-gcc-high`, `exchange-dod`, `exchange-china`, `gmail`, `yahoo`, `aol`, `fastmail`, `icloud` or `dovecot`. The keys beside it override.
     pub(crate) preset: Option<String>,
     /// The host's name or address.
     pub(crate) host: Option<String>,
@@ -243,6 +250,12 @@ pub(crate) struct Server {
     pub(crate) oauth: Option<OAuthMechanism>,
     /// The server gives the same bytes of a message at every read, so a large one may be read in parts. Default: false. Exchange rebuilds messages.
     pub(crate) stable_bytes: Option<bool>,
+    /// Connections to this server that all mailboxes together may hold; further ones wait in a queue. Default: no limit.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub(crate) connections_max: Option<u32>,
+    /// Connections that one mailbox may hold at this server. Default: the preset's, at most `limits.connections_per_mailbox`.
+    #[schemars(range(min = 1, max = 100))]
+    pub(crate) connections_per_mailbox: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
@@ -276,57 +289,6 @@ pub(crate) enum ServerRef {
     Inline(Server),
 }
 
-/// How access is obtained.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub(crate) struct Credential {
-    /// `microsoft` (Entra client credentials with a secret) or `password`.
-    #[serde(rename = "type")]
-    pub(crate) kind: Option<CredentialType>,
-    /// microsoft: the tenant's id or one of its domains.
-    pub(crate) tenant: Option<String>,
-    /// microsoft: the application's (client) id.
-    pub(crate) client_id: Option<String>,
-    /// microsoft: the client secret's value, by reference.
-    pub(crate) client_secret: Option<SecretRefs>,
-    /// microsoft: the login host. Default: `https://login.microsoftonline.com`.
-    pub(crate) authority: Option<String>,
-    /// microsoft: Default: `https://outlook.office365.com/.default`.
-    pub(crate) scope: Option<String>,
-    /// password: the password, by reference. The user name is the mailbox's.
-    pub(crate) password: Option<SecretRefs>,
-    /// Overrides `network.proxy` for token requests.
-    pub(crate) proxy: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum CredentialType {
-    Microsoft,
-    Password,
-}
-
-/// Where a secret lies: exactly one of the three.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub(crate) struct SecretRef {
-    /// A file; a line end at its end is no part of the secret.
-    pub(crate) file: Option<String>,
-    /// A variable of the environment.
-    pub(crate) env: Option<String>,
-    /// A systemd credential (`LoadCredential=`).
-    pub(crate) credential: Option<String>,
-}
-
-/// One reference, or several for rotation, the newest first.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-#[schemars(extend("x-secret" = true))]
-pub(crate) enum SecretRefs {
-    Many(Vec<SecretRef>),
-    One(SecretRef),
-}
-
 /// A webhook destination.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -346,6 +308,11 @@ pub(crate) struct Endpoint {
     /// How long an event that alone keeps failing is tried. While the endpoint itself is in trouble no event's time runs.
     #[schemars(extend("x-min" = "1m", "x-max" = "365d"))]
     pub(crate) give_up_after: Span,
+    /// What is sent one after the other: `none` (each event as soon as it can be), `mailbox`, or `thread` (the messages of a conversation; what belongs to none keeps its mailbox's order). An event that fails holds up those behind it, and no others.
+    pub(crate) order: Order,
+    /// How long an event that fails may hold up those behind it. Then they overtake it, and it is marked. While the endpoint itself is in trouble this time does not run.
+    #[schemars(extend("x-min" = "1s", "x-max" = "30d"))]
+    pub(crate) order_block_max: Span,
     /// Send in clear text to another machine all the same. Bodies are signed, not hidden.
     pub(crate) allow_plaintext: bool,
     /// Certificates (PEM) to trust for this endpoint, in place of the system's.
@@ -363,11 +330,21 @@ impl Default for Endpoint {
             max_in_flight: 4,
             timeout: Span::seconds(15),
             give_up_after: Span::days(5),
+            order: Order::None,
+            order_block_max: Span::minutes(60),
             allow_plaintext: false,
             ca_file: None,
             proxy: None,
         }
     }
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Order {
+    None,
+    Mailbox,
+    Thread,
 }
 
 /// What a group sets for its mailboxes and a mailbox for itself.
@@ -376,11 +353,11 @@ impl Default for Endpoint {
 pub(crate) struct Settings {
     /// The user name to log in with. Default: the mailbox's address.
     pub(crate) username: Option<String>,
-    /// A name from `[servers]`, a preset (`exchange-online`, `gmail`), or a table with the keys of `[servers.NAME]`.
+    /// A name from `[servers]`, a preset (`exchange-online`, `gmail`, `yahoo`, `aol`, `fastmail`, `icloud`, …), or a table with the keys of `[servers.NAME]`.
     pub(crate) server: Option<ServerRef>,
     /// A name from `[credentials]`.
     pub(crate) credential: Option<String>,
-    /// The folders to watch, by their full names. Each takes a connection.
+    /// The folders to watch, by their full names or by what they are for (`\\Junk`, `\\Sent`, `\\Archive`, `\\Trash`, `\\Drafts`, `\\All`, `\\Flagged`: RFC 6154). Each takes a connection.
     pub(crate) folders: Option<Vec<String>>,
     /// Names from `[endpoints]`. Every event goes to each of them that asks for its type.
     pub(crate) endpoints: Option<Vec<String>>,
@@ -389,7 +366,7 @@ pub(crate) struct Settings {
     pub(crate) start: Option<String>,
     /// Free text that goes into every event of the mailbox. A group's labels and a mailbox's own are merged.
     pub(crate) labels: Option<BTreeMap<String, String>>,
-    /// IDLE is ended and the folder surveyed after this time, whatever the server said; also the interval of polling.
+    /// IDLE is ended and the folder surveyed after this time, whatever the server said; also the interval of polling. Default: the server preset's, else 5m.
     #[schemars(extend("x-min" = "5s", "x-max" = "29m"))]
     pub(crate) idle_cycle: Option<Span>,
     /// The folder is opened anew at least this often: an idling session does not see a changed UIDVALIDITY.

@@ -72,6 +72,7 @@ pub fn page() -> String {
     keys(&mut page, root, "servers", "`[servers.NAME]`");
     page.push_str(PRESETS);
     keys(&mut page, root, "credentials", "`[credentials.NAME]`");
+    keys(&mut page, root, "vault", "`[vault]`");
     keys(&mut page, root, "endpoints", "`[endpoints.NAME]`");
     keys(&mut page, root, "mailboxes", "`[mailboxes.NAME]`");
     page.push_str(
@@ -150,7 +151,10 @@ fn text<'a>(schema: &'a Value, key: &str) -> &'a str {
 
 fn value_of(schema: &Value) -> String {
     if schema.get("x-secret").is_some() {
-        return "secret reference, or a list".to_owned();
+        return match schema.get("anyOf") {
+            Some(_) => "secret reference, or a list".to_owned(),
+            None => "secret reference".to_owned(),
+        };
     }
     if let Some(Value::Array(options)) = schema.get("anyOf") {
         let words: Vec<_> = options.iter().map(value_of).collect();
@@ -164,6 +168,7 @@ fn value_of(schema: &Value) -> String {
     match (text(schema, "format"), text(schema, "type")) {
         ("duration", _) => format!("duration{range}"),
         ("size", _) => format!("size{range}"),
+        ("date", _) => "date".to_owned(),
         ("start", _) => "`\"new\"`, `\"all\"` or a date".to_owned(),
         (_, "integer") => format!("number{range}"),
         (_, "boolean") => "`true`, `false`".to_owned(),

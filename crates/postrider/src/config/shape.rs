@@ -22,6 +22,8 @@ pub(crate) enum Shape {
     Text,
     /// `new`, `all` or a date, which TOML may also write without quotes.
     Start,
+    /// A date, which TOML may also write without quotes.
+    Date,
     Choice(Vec<String>),
     Integer {
         min: i64,
@@ -136,7 +138,11 @@ fn fill_defaults(properties: &mut Map<String, Value>, defaults: &Value) {
 impl Shape {
     fn of(schema: &Value) -> Self {
         if schema.get("x-secret").is_some() {
-            return Self::Secret(Box::new(Self::alternatives(schema)));
+            let inner = match schema.get("anyOf") {
+                Some(_) => Self::alternatives(schema),
+                None => Self::object(schema),
+            };
+            return Self::Secret(Box::new(inner));
         }
         if schema.get("anyOf").is_some() {
             return Self::alternatives(schema);
@@ -149,6 +155,7 @@ impl Shape {
             Some("duration") => return Self::duration(schema),
             Some("size") => return Self::size(schema),
             Some("start") => return Self::Start,
+            Some("date") => return Self::Date,
             Some(_) | None => {}
         }
         match schema.get("type").and_then(Value::as_str) {
@@ -224,6 +231,7 @@ impl Shape {
             Self::Table(_) | Self::Map(_) => "a table".to_owned(),
             Self::List(_) => "a list".to_owned(),
             Self::Text => "text".to_owned(),
+            Self::Date => "a date".to_owned(),
             Self::Start => "\"new\", \"all\" or a date".to_owned(),
             Self::Choice(choices) => {
                 let quoted: Vec<_> = choices
@@ -269,6 +277,7 @@ impl Shape {
             Self::List(_)
             | Self::Text
             | Self::Start
+            | Self::Date
             | Self::Choice(_)
             | Self::Integer { .. }
             | Self::Bool

@@ -113,6 +113,7 @@ impl Walk<'_> {
             Shape::List(_)
             | Shape::Text
             | Shape::Start
+            | Shape::Date
             | Shape::Choice(_)
             | Shape::Integer { .. }
             | Shape::Bool
@@ -221,7 +222,7 @@ impl Walk<'_> {
                 Some(Value::from(*truth.value()))
             }
             Toml::Boolean(_) => self.mismatch(path, shape, "true or false"),
-            Toml::Datetime(at) if matches!(shape, Shape::Start) => {
+            Toml::Datetime(at) if matches!(shape, Shape::Start | Shape::Date) => {
                 Some(Value::from(at.value().to_string()))
             }
             Toml::Datetime(_) => self.mismatch(path, shape, "a date"),
@@ -250,6 +251,7 @@ impl Walk<'_> {
             | Shape::List(_)
             | Shape::Text
             | Shape::Start
+            | Shape::Date
             | Shape::Choice(_)
             | Shape::Bool
             | Shape::Secret(_)
@@ -260,7 +262,7 @@ impl Walk<'_> {
     /// Text from a file, or any plain value from the environment where text is wanted.
     pub(crate) fn text(&mut self, path: &str, text: &str, shape: &Shape) -> Option<Value> {
         match shape {
-            Shape::Text | Shape::Start => Some(Value::from(text)),
+            Shape::Text | Shape::Start | Shape::Date => Some(Value::from(text)),
             Shape::Choice(choices) => match choices.iter().any(|choice| choice == text) {
                 true => Some(Value::from(text)),
                 false => {
@@ -412,6 +414,7 @@ fn list_of(shape: &Shape) -> Option<&Shape> {
         | Shape::Map(_)
         | Shape::Text
         | Shape::Start
+        | Shape::Date
         | Shape::Choice(_)
         | Shape::Integer { .. }
         | Shape::Bool

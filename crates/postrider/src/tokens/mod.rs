@@ -58,6 +58,11 @@ pub enum ConfigureError {
         credential: CredentialKey,
         error: NetworkError,
     },
+    #[error("credential {credential}: tokens of type {kind} are not asked for yet")]
+    Unserved {
+        credential: CredentialKey,
+        kind: &'static str,
+    },
 }
 
 /// The handle that all workers share.

@@ -8,7 +8,7 @@ use postrider_oauth::microsoft::ClientCredentials;
 
 use super::{ConfigureError, Credentials, Deps, Slot, password::PasswordSlot, slot::TokenSlot};
 use crate::{
-    config::{Credential, CredentialKind, Proxy},
+    config::{Credential, CredentialKind, MicrosoftApplication, MicrosoftProof, Proxy},
     network::{self, NetworkError},
     tls::{self, TlsConfigs},
 };
@@ -59,7 +59,13 @@ impl<'a> Plan<'a> {
             CredentialKind::Password { password } => same_name
                 .filter(|slot| matches!(slot, Slot::Password(slot) if slot.references == *password))
                 .cloned(),
-            CredentialKind::Microsoft { .. } => same_name
+            CredentialKind::Microsoft(_)
+            | CredentialKind::MicrosoftDelegated(_)
+            | CredentialKind::ManagedIdentity(_)
+            | CredentialKind::Google(_)
+            | CredentialKind::GoogleDelegated(_)
+            | CredentialKind::OAuth2(_)
+            | CredentialKind::Token(_) => same_name
                 .into_iter()
                 .chain(self.old.values())
                 .chain(self.slots.values())
@@ -77,13 +83,14 @@ impl<'a> Plan<'a> {
             CredentialKind::Password { password } => {
                 Slot::Password(Arc::new(PasswordSlot::new(key, password, self.deps)))
             }
-            CredentialKind::Microsoft {
+            CredentialKind::Microsoft(MicrosoftApplication {
                 tenant,
                 client_id,
-                client_secret,
+                proof: MicrosoftProof::Secrets(client_secret),
+                cloud: _,
                 authority,
                 scope,
-            } => {
+            }) => {
                 let client = ClientCredentials::new(authority, tenant, client_id, scope).map_err(
                     |error| ConfigureError::Authority {
                         credential: key.clone(),
@@ -105,6 +112,18 @@ impl<'a> Plan<'a> {
                     self.deps,
                 );
                 Slot::Token(Arc::new(slot))
+            }
+            CredentialKind::Microsoft(_)
+            | CredentialKind::MicrosoftDelegated(_)
+            | CredentialKind::ManagedIdentity(_)
+            | CredentialKind::Google(_)
+            | CredentialKind::GoogleDelegated(_)
+            | CredentialKind::OAuth2(_)
+            | CredentialKind::Token(_) => {
+                return Err(ConfigureError::Unserved {
+                    credential: key.clone(),
+                    kind: credential.kind.as_str(),
+                });
             }
         };
         self.fresh.push((key.clone(), slot.clone()));

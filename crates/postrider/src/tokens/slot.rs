@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     clock,
-    config::{Credential, CredentialKind, SecretRef},
+    config::{Credential, SecretRef},
     secrets::SecretList,
 };
 
@@ -221,10 +221,7 @@ impl TokenSlot {
         let state = self.state();
         CredentialStatus {
             key: key.clone(),
-            kind: match self.settings.kind {
-                CredentialKind::Microsoft { .. } => "microsoft",
-                CredentialKind::Password { .. } => "password",
-            },
+            kind: self.settings.kind.as_str(),
             state: state.credential_state(),
             expires_at: state
                 .cache

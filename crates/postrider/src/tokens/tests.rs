@@ -13,7 +13,7 @@ use self::{
     world::World,
 };
 use super::*;
-use crate::config::{CredentialKind, Proxy};
+use crate::config::{Cloud, CredentialKind, MicrosoftApplication, MicrosoftProof, Proxy};
 use crate::{clock, config::SecretRef};
 
 fn by_key(credentials: impl IntoIterator<Item = Credential>) -> Credentials {
@@ -26,14 +26,17 @@ fn by_key(credentials: impl IntoIterator<Item = Credential>) -> Credentials {
 fn microsoft(key: &str, endpoint: &Endpoint, client_id: &str, secrets: &[SecretRef]) -> Credential {
     Credential {
         key: key.into(),
-        kind: CredentialKind::Microsoft {
+        kind: CredentialKind::Microsoft(MicrosoftApplication {
             tenant: "contoso.onmicrosoft.com".to_owned(),
             client_id: client_id.to_owned(),
-            client_secret: secrets.to_vec(),
+            proof: MicrosoftProof::Secrets(secrets.to_vec()),
+            cloud: Cloud::Global,
             authority: endpoint.base.clone(),
             scope: "https://outlook.office365.com/.default".to_owned(),
-        },
+        }),
         proxy: Proxy::None,
+        expires: None,
+        must_not_open: Vec::new(),
     }
 }
 
@@ -338,8 +341,8 @@ async fn a_reload_resets_only_what_changed() {
         "token-1"
     );
     let mut plaintext = same();
-    if let CredentialKind::Microsoft { authority, .. } = &mut plaintext.kind {
-        *authority = url::Url::parse("http://login.example.org").unwrap();
+    if let CredentialKind::Microsoft(app) = &mut plaintext.kind {
+        app.authority = url::Url::parse("http://login.example.org").unwrap();
     }
     let error = world
         .tokens
@@ -421,8 +424,8 @@ async fn a_request_takes_the_configured_proxy() {
     let secrets = [SecretRef::File(folder.path().join("secret"))];
     let mut credential = microsoft("contoso", &endpoint, "client", &secrets);
     credential.proxy = Proxy::Url(endpoint.base.clone());
-    if let CredentialKind::Microsoft { authority, .. } = &mut credential.kind {
-        *authority = url::Url::parse("http://127.0.0.1:1").unwrap();
+    if let CredentialKind::Microsoft(app) = &mut credential.kind {
+        app.authority = url::Url::parse("http://127.0.0.1:1").unwrap();
     }
     let world = World::with(endpoint, folder, [credential]);
     assert_eq!(token(&world.login("support").await.unwrap()), "token-1");

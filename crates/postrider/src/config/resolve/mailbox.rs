@@ -8,14 +8,11 @@ use postrider_core::{
     watch::{Policy, Start},
 };
 
-use super::{
-    Findings, Shared,
-    server::{Servers, is_exchange_online},
-};
+use super::{Findings, Shared, credential::misplaced, server::Servers};
 use crate::config::{
-    model::{Limits, Mailbox, Proxy},
-    raw::{self, CredentialType, Member, Settings},
-    units::parse_date,
+    model::{Limits, Mailbox, Proxy, Server},
+    raw::{self, Member, Settings},
+    units::{Span, parse_date},
 };
 
 /// A mailbox as it was written, with the group that it inherits from.
@@ -207,13 +204,10 @@ impl<'a> Resolver<'a> {
             .credentials
             .get(mailbox.credential.as_str())
             .and_then(|written| written.kind);
-        if kind == Some(CredentialType::Password) && is_exchange_online(&mailbox.server) {
+        if let Some((why, hint)) = misplaced(kind, &mailbox.server) {
             let (_, path) = source.pick("credential", |settings| settings.credential.as_ref());
-            let what = format!(
-                "`{path}`: Exchange Online accepts no passwords for IMAP, and `{}` is one",
-                mailbox.credential
-            );
-            findings.warn(&path, what, "use a credential of type \"microsoft\"");
+            let why = why.replace("{}", mailbox.credential.as_str());
+            findings.warn(&path, format!("`{path}`: {why}"), hint);
         }
         if !mailbox.address.contains('@') {
             let path = format!("{}.address", source.path);

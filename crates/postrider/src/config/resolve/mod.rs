@@ -1,7 +1,7 @@
 //! From what is written to what the daemon works with: inheritance, defaults, references, and
 //! every check that needs more than one key. It reads no secret and no network.
 
-mod account;
+mod credential;
 mod endpoint;
 mod mailbox;
 mod secrets;
@@ -171,13 +171,16 @@ impl<T: ?Sized + std::fmt::Debug> Shared<T> {
 /// The whole configuration, as far as it makes sense; `findings` has what does not.
 pub(crate) fn resolve(raw: &raw::Root, findings: &mut Findings<'_>) -> Config {
     let network = settings::network(raw, findings);
-    let credentials = account::credentials(raw, &network.proxy, findings);
+    let credentials = credential::credentials(raw, &network.proxy, findings);
     let endpoints = endpoint::endpoints(raw, &network.proxy, findings);
     let limits = settings::limits(&raw.limits, findings);
     let mailboxes = mailbox::mailboxes(raw, &network.proxy, &limits, findings);
+    credential::contradictions(&credentials, mailboxes.values(), findings);
+    let store = settings::store(&raw.store, findings);
     let config = Config {
         instance: settings::instance(raw, findings),
-        store: settings::store(&raw.store, findings),
+        vault: credential::vault(raw, &store, &credentials, findings),
+        store,
         http: settings::http(raw, findings),
         admin: settings::admin(raw, findings),
         log: settings::log(raw, findings),

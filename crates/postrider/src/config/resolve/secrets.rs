@@ -1,6 +1,6 @@
 //! References to secrets: well formed, and as far as this machine shows, there and not public.
 
-use std::os::unix::fs::PermissionsExt;
+use std::{os::unix::fs::PermissionsExt, path::Path};
 
 use super::Findings;
 use crate::config::{
@@ -31,6 +31,15 @@ pub(super) fn references(
     list.iter()
         .filter_map(|one| reference(path, one, findings))
         .collect()
+}
+
+/// One reference of a key that takes no list.
+pub(super) fn one(
+    path: &str,
+    written: &raw::OneSecretRef,
+    findings: &mut Findings<'_>,
+) -> Option<SecretRef> {
+    reference(path, &written.0, findings)
 }
 
 fn reference(path: &str, one: &raw::SecretRef, findings: &mut Findings<'_>) -> Option<SecretRef> {
@@ -64,10 +73,14 @@ fn look(path: &str, reference: &SecretRef, findings: &mut Findings<'_>) {
         Ok(_) | Err(SecretError::NoCredentials(_)) => {}
         Err(error) => findings.warn(path, format!("`{path}`: {error}"), ""),
     }
-    let Ok(Some(file)) = reference.file(findings.environment) else {
-        return;
-    };
-    let Ok(facts) = std::fs::metadata(&file) else {
+    if let Ok(Some(file)) = reference.file(findings.environment) {
+        look_at_mode(path, &file, findings);
+    }
+}
+
+/// A file that holds a secret is not for everybody.
+pub(super) fn look_at_mode(path: &str, file: &Path, findings: &mut Findings<'_>) {
+    let Ok(facts) = std::fs::metadata(file) else {
         return;
     };
     if facts.permissions().mode() & 0o004 != 0 {

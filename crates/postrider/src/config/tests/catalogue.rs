@@ -133,7 +133,7 @@ fn a_value_of_another_kind_is_told_with_what_it_has_to_be() {
     error(
         r#""password""#,
         r#""passwort""#,
-        r#"c.toml:2: `credentials.lab.type` is `passwort`, it has to be "microsoft" or "password"
+        r#"c.toml:2: `credentials.lab.type` is `passwort`, it has to be "microsoft" or "microsoft-delegated" or "managed-identity" or "google" or "google-delegated" or "oauth2" or "password" or "token"
   hint: did you mean `password`?"#,
     );
     error(
@@ -176,7 +176,7 @@ fn durations_sizes_and_numbers_have_units_and_bounds() {
         "[credentials.lab]",
         r#"limits.event = 10
 [credentials.lab]"#,
-        "c.toml:1: `limits.event` is 10B, it has to be at least 8KiB",
+        "c.toml:1: `limits.event` is 10B, it has to be at least 12KiB",
     );
     error(
         "[credentials.lab]",
@@ -266,7 +266,7 @@ c.toml:9: `mailboxes.lab.server` is missing
 "#,
         "",
         r#"c.toml:1: `credentials.lab.type` is missing
-  hint: write "microsoft" or "password""#,
+  hint: write "microsoft", "google", "oauth2", "password" or another type"#,
     );
     error(
         r#"["INBOX"]"#,
@@ -316,7 +316,7 @@ authority = "http://login.example.org""#,
         r#"c.toml:1: `credentials.lab.client_id` is missing
   hint: it stands on the app registration's overview
 c.toml:1: `credentials.lab.client_secret` is missing
-  hint: write { file = "/run/secrets/NAME" }, { env = "NAME" } or { credential = "NAME" }
+  hint: write client_secret = { file = "/run/secrets/NAME" }, certificate = { file = "/run/secrets/NAME.pem" } or federated_token = { file = "…" }
 c.toml:3: `credentials.lab.tenant` is `common`: client credentials need one tenant
   hint: write the tenant's id, or one of its domains such as "contoso.onmicrosoft.com"
 c.toml:4: `credentials.lab.authority` is not https: the client secret would travel in clear text

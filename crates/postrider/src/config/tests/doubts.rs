@@ -83,7 +83,7 @@ authority = "https://login.microsoftonline.com/contoso.com/oauth2/token"
 scope = "https://outlook.office.com/IMAP.AccessAsUser.All""#,
         r#"c.toml:4: `credentials.lab.client_id` is no id of an Entra application
   hint: copy "Application (client) ID" from the app registration's overview
-c.toml:6: `credentials.lab.authority` is a token endpoint of the old v1 form, which knows no scope
+c.toml:6: `credentials.lab.authority` is a token endpoint of the old v1 form, whose tokens lack `roles`
   hint: write the login host alone; the v2.0 endpoint is added
 c.toml:7: `credentials.lab.scope` is `https://outlook.office.com/IMAP.AccessAsUser.All`: for client credentials it has to end in /.default
   hint: write "https://outlook.office365.com/.default""#,

@@ -10,7 +10,7 @@ use postrider_core::{
 
 use super::*;
 use crate::config::{
-    CredentialKind, Mailbox, OAuthMechanism, Proxy, SecretRef, StableBytes, TlsMode,
+    CredentialKind, MicrosoftProof, Mailbox, OAuthMechanism, Proxy, SecretRef, StableBytes, TlsMode,
 };
 
 const SAMPLE: &str = r#"
@@ -96,21 +96,13 @@ fn the_sample_loads_with_inheritance_and_defaults() {
         Duration::from_secs(300)
     );
     let contoso = &loaded.config.credentials[&CredentialKey::new("contoso")];
-    let CredentialKind::Microsoft {
-        authority,
-        scope,
-        client_secret,
-        ..
-    } = &contoso.kind
-    else {
+    let CredentialKind::Microsoft(app) = &contoso.kind else {
         panic!("{contoso:?}");
     };
-    assert_eq!(authority.as_str(), "https://login.microsoftonline.com/");
-    assert_eq!(scope, "https://outlook.office365.com/.default");
-    assert_eq!(
-        *client_secret,
-        [SecretRef::File("/run/secrets/contoso".into())]
-    );
+    assert_eq!(app.authority.as_str(), "https://login.microsoftonline.com/");
+    assert_eq!(app.scope, "https://outlook.office365.com/.default");
+    let secret = SecretRef::File("/run/secrets/contoso".into());
+    assert_eq!(app.proof, MicrosoftProof::Secrets(vec![secret]));
     let tickets = &loaded.config.endpoints[&EndpointKey::new("tickets")];
     assert_eq!(tickets.types, [EventType::MessageReceived]);
     assert_eq!(tickets.give_up_after, Duration::from_secs(5 * 86_400));

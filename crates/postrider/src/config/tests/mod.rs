@@ -1,6 +1,7 @@
 //! The configuration as an operator meets it: files in, a configuration or messages out.
 
 mod catalogue;
+mod credentials;
 mod doubts;
 mod files;
 mod loading;

@@ -26,6 +26,8 @@ fn lab(folder: &tempfile::TempDir, names: &[&str]) -> Credential {
         key: "contoso".into(),
         kind: CredentialKind::Password { password },
         proxy: Proxy::None,
+        expires: None,
+        must_not_open: Vec::new(),
     }
 }
 
