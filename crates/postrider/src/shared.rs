@@ -4,15 +4,21 @@ use std::{
     collections::HashMap,
     num::NonZeroU32,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use postrider_core::{
+    gate::pace::{Pace, PacePolicy, Throttle},
+    ids::{CredentialKey, MailboxKey},
+};
 use postrider_store::Store;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, Limits},
+    clock,
+    config::{Config, Limits, Mailbox},
     dispatcher::Dispatcher,
     telemetry::Telemetry,
     tls::TlsConfigs,
@@ -29,6 +35,8 @@ pub struct Shared {
     pub tls: TlsConfigs,
     /// Logins per server host: a start or the end of an outage is a ramp, not a wall.
     pub ramp: Ramp,
+    /// Connections of all mailboxes together, for servers that have a limit to them.
+    pub connections: Connections,
     /// The one budget for everything that is being read and parsed.
     pub memory: Memory,
     /// One large message is in memory at a time.
@@ -109,12 +117,77 @@ fn semaphore(kib: u32) -> Arc<Semaphore> {
     ))
 }
 
-/// Logins at a set rate per server host, in the order in which they came.
+/// The connections to each server that has a limit to them.
+#[derive(Default)]
+pub struct Connections(Mutex<HashMap<(String, u16), Queue>>);
+
+/// Those who wait for a share of one server's connections, in the order in which they came.
+#[derive(Clone)]
+pub struct Queue {
+    max: u32,
+    shares: Arc<Semaphore>,
+}
+
+/// One connection, given back when dropped.
+pub struct Share {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connections {
+    /// A limit that was changed counts anew: sessions from before it are ended by the change.
+    pub fn of(&self, host: &str, port: u16, max: u32) -> Queue {
+        let mut servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Queue {
+            max,
+            shares: semaphore(max),
+        };
+        let queue = servers.entry((host.to_owned(), port)).or_insert_with(new);
+        if queue.max != max {
+            *queue = new();
+        }
+        queue.clone()
+    }
+}
+
+impl Queue {
+    /// Safe to drop: the next one moves up.
+    pub async fn take(&self) -> Option<Share> {
+        let permit = self.shares.clone().acquire_owned().await.ok()?;
+        Some(Share { _permit: permit })
+    }
+
+    pub fn try_take(&self) -> Option<Share> {
+        let permit = self.shares.clone().try_acquire_owned().ok()?;
+        Some(Share { _permit: permit })
+    }
+}
+
+/// Whose logins share a pace: those at one server with one credential, which is one tenant's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RampKey {
+    pub host: String,
+    pub credential: CredentialKey,
+}
+
+impl RampKey {
+    pub fn of(mailbox: &Mailbox) -> Self {
+        Self {
+            host: mailbox.server.host.clone(),
+            credential: mailbox.credential.clone(),
+        }
+    }
+}
+
+/// Logins at a set rate per server host, in the order in which they came; slower for a credential
+/// whose mailboxes the server throttles.
 pub struct Ramp {
     limiter: DefaultKeyedRateLimiter<String>,
+    policy: PacePolicy,
     /// One at a time asks the limiter: ten thousand that all ask it whenever one may go would keep
     /// the processor busy, and some of them waiting for ever.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Only of those that were ever throttled.
+    paces: Mutex<HashMap<RampKey, Pace>>,
 }
 
 impl Ramp {
@@ -123,26 +196,120 @@ impl Ramp {
         let burst = NonZeroU32::new(limits.login_burst).unwrap_or(NonZeroU32::MIN);
         Self {
             limiter: RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst)),
+            policy: PacePolicy::new(rate.get()),
             turns: Mutex::default(),
+            paces: Mutex::default(),
         }
     }
 
-    /// Returns when a login at this host may begin. Safe to drop: the next one moves up.
-    pub async fn turn(&self, host: &String) {
+    /// Returns when a login may begin. Safe to drop: the next one moves up.
+    pub async fn turn(&self, key: &RampKey) {
+        let at = {
+            let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+            paces.get_mut(key).map(|pace| pace.turn(clock::monotonic()))
+        };
+        if let Some(at) = at {
+            tokio::time::sleep_until(clock::instant(at)).await;
+        }
         let turns = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            turns.entry(host.clone()).or_default().clone()
+            turns.entry(key.host.clone()).or_default().clone()
         };
         let _turn = turns.lock().await;
-        self.limiter.until_key_ready(host).await;
+        self.limiter.until_key_ready(&key.host).await;
+    }
+
+    /// A mailbox was throttled when it logged in. Answers the time between two logins, where all of
+    /// the credential slow down for it.
+    pub fn throttled(&self, key: &RampKey, mailbox: &MailboxKey) -> Option<Duration> {
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        let pace = paces
+            .entry(key.clone())
+            .or_insert_with(|| Pace::new(self.policy.clone()));
+        match pace.throttled(mailbox, clock::monotonic()) {
+            Throttle::Own => None,
+            Throttle::Shared { interval } => Some(interval),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    fn ramp(logins_per_second: u32, login_burst: u32) -> Ramp {
+        Ramp::new(&Limits {
+            memory_bytes: 0,
+            inline_bytes: 0,
+            parse_bytes: 0,
+            event_bytes: 0,
+            logins_per_second,
+            login_burst,
+            connections_per_mailbox: 8,
+            grace: Duration::ZERO,
+            stalled_after: Duration::ZERO,
+            audit_every: Duration::ZERO,
+            audit_days: 1,
+        })
+    }
+
+    fn key(host: &str, credential: &str) -> RampKey {
+        RampKey {
+            host: host.to_owned(),
+            credential: credential.into(),
+        }
+    }
+
+    /// How long the logins of so many mailboxes that come back at one moment take.
+    async fn all_log_in(ramp: &Arc<Ramp>, key: &RampKey, mailboxes: usize) -> Duration {
+        let began = std::time::Instant::now();
+        let mut logins = tokio::task::JoinSet::new();
+        for _ in 0..mailboxes {
+            let (ramp, key) = (ramp.clone(), key.clone());
+            logins.spawn(async move { ramp.turn(&key).await });
+        }
+        while logins.join_next().await.is_some() {}
+        began.elapsed()
+    }
+
+    #[tokio::test]
+    async fn a_thousand_mailboxes_after_an_outage_keep_to_the_ramp() {
+        let ramp = Arc::new(ramp(1_000, 100));
+        let took = all_log_in(&ramp, &key("host", "one"), 1_000).await;
+        // 100 at once, and the other 900 at 1,000 per second.
+        assert!(took >= Duration::from_millis(890), "{took:?}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
+
+    #[tokio::test]
+    async fn a_tenant_that_is_throttled_slows_down_and_others_do_not() {
+        let ramp = Arc::new(ramp(500, 500));
+        let (slow, other) = (key("host", "one"), key("host", "two"));
+        let mailboxes = ["a", "b", "c", "d", "e", "f"];
+        let told: Vec<_> = mailboxes
+            .iter()
+            .map(|mailbox| ramp.throttled(&slow, &MailboxKey::new(*mailbox)))
+            .collect();
+        let millis = |millis| Some(Duration::from_millis(millis));
+        assert_eq!(told, [None, None, millis(4), None, None, millis(8)]);
+        let took = all_log_in(&ramp, &slow, 51).await;
+        assert!(took >= Duration::from_millis(390), "{took:?}");
+        let took = all_log_in(&ramp, &other, 51).await;
+        assert!(took < Duration::from_millis(390), "{took:?}");
+    }
+
+    #[tokio::test]
+    async fn connections_of_a_server_are_shared_out_in_turn() {
+        let connections = Connections::default();
+        let queue = connections.of("host", 993, 2);
+        let (one, two) = (queue.take().await, queue.try_take());
+        assert!(one.is_some() && two.is_some());
+        assert!(connections.of("host", 993, 2).try_take().is_none());
+        assert!(connections.of("other", 993, 2).try_take().is_some());
+        drop(one);
+        assert!(connections.of("host", 993, 2).try_take().is_some());
+        assert!(connections.of("host", 993, 9).try_take().is_some());
+    }
 
     #[tokio::test]
     async fn a_server_that_keeps_its_reads_waiting_leaves_room_for_others() {

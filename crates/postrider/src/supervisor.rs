@@ -122,7 +122,7 @@ impl Supervisor {
     }
 
     fn start(&mut self, mailbox: Arc<Mailbox>) {
-        let budget = self.shared.limits.connections_per_mailbox;
+        let budget = mailbox.server.connections_per_mailbox;
         let gate = Arc::new(MailboxGate::new(postrider_core::gate::Gate::new(
             gate_policy(budget),
         )));

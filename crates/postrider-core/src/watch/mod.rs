@@ -193,6 +193,12 @@ impl Watch {
         self.cursor.as_ref()
     }
 
+    /// As many gaps are open as there may be, so what came after them is not read.
+    pub fn is_behind(&self) -> bool {
+        let gaps = self.cursor.as_ref().map_or(0, |cursor| cursor.gaps.len());
+        gaps >= self.policy.gaps_max.max(1)
+    }
+
     /// The hold as it is stored.
     pub fn hold(&self) -> Option<&Hold> {
         self.hold.as_deref()

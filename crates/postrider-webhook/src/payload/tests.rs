@@ -393,3 +393,26 @@ proptest! {
         prop_assert_eq!(cut, warnings.contains("text_cut"));
     }
 }
+
+#[test]
+fn gmails_ids_are_text_and_a_role_keeps_its_folders_name() {
+    let labels = labels();
+    let context = MessageContext {
+        folder: "\\Junk",
+        server_folder: "[Gmail]/Spam",
+        gmail: Some(GmailIds {
+            message_id: u64::MAX,
+            thread_id: 1,
+        }),
+        ..context(&labels, &[])
+    };
+    let message = parse(b"Subject: a\r\n\r\nb", &ParseLimits::default());
+    let data = message_data(&context, &message, 64 << 10);
+    let value: Value = serde_json::from_slice(&data.json).unwrap();
+    assert_eq!(value["folder"], "\\Junk");
+    assert_eq!(value["imap"]["folder"], "[Gmail]/Spam");
+    assert_eq!(
+        value["imap"]["gmail"],
+        json!({"message_id": "18446744073709551615", "thread_id": "1"})
+    );
+}

@@ -155,14 +155,20 @@ fn server(server: &Server) -> Value {
             OAuthMechanism::OAuthBearer => "oauthbearer",
         },
         "stable_bytes": server.stable_bytes == StableBytes::Yes,
+        "connections_per_mailbox": server.connections_per_mailbox,
         "proxy": match &server.proxy {
             Proxy::None => "none",
             Proxy::Env => "env",
             Proxy::Url(url) => url.as_str(),
         },
     });
-    if let (Some(file), Value::Object(keys)) = (&server.ca_file, &mut value) {
-        keys.insert("ca_file".to_owned(), json!(file.display().to_string()));
+    if let Value::Object(keys) = &mut value {
+        if let Some(max) = server.connections_max {
+            keys.insert("connections_max".to_owned(), json!(max));
+        }
+        if let Some(file) = &server.ca_file {
+            keys.insert("ca_file".to_owned(), json!(file.display().to_string()));
+        }
     }
     value
 }

@@ -234,6 +234,25 @@ impl Mail {
         }
     }
 
+    /// A server ended a session with its token, which is routine: a new one is opened at once.
+    pub fn session_expired(&self, watch: &WatchKey) {
+        self.connects.with_label_values(&["token_expired"]).inc();
+        tracing::debug!(mailbox = %watch.mailbox, folder = %watch.folder, "the session ended with its token");
+    }
+
+    /// Several mailboxes of one credential were throttled at their logins: all of them slow down.
+    pub fn tenant_throttled(
+        &self,
+        server: &str,
+        credential: &postrider_core::ids::CredentialKey,
+        interval: Duration,
+    ) {
+        let now = clock::monotonic();
+        if let Some(left_out) = self.quiet.allow("tenant_throttled", server, now) {
+            tracing::warn!(server, %credential, interval_ms = interval.as_millis(), left_out, "the server throttles many mailboxes of this credential: their logins slow down");
+        }
+    }
+
     pub fn command(&self, command: &'static str, took: Duration) {
         self.commands
             .with_label_values(&[command])
@@ -348,6 +367,14 @@ impl Mail {
             return;
         };
         tracing::error!(mailbox = %watch.mailbox, folder = %watch.folder, left_out, events, "an event id was taken by another message; stored under its next generation. hint: please report this, it should not happen");
+    }
+
+    /// `detail` is the redacted error.
+    pub fn audit_refused(&self, watch: &WatchKey, detail: &str) {
+        let Some(left_out) = self.said("audit_refused") else {
+            return;
+        };
+        tracing::warn!(mailbox = %watch.mailbox, folder = %watch.folder, left_out, detail, "audit: the server refused the search; it is tried again later, the mailbox is watched all the same");
     }
 
     pub fn audit_done(&self, watch: &WatchKey, looked_at: usize, missing: usize) {

@@ -3,8 +3,10 @@
 //! Bodies stay here between the read and the commit, under their UID; the core sees facts only.
 
 mod commit;
+mod opening;
 mod prepare;
-mod session;
+pub(crate) mod session;
+mod trouble;
 mod wait;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -24,7 +26,7 @@ use crate::{
     clock,
     config::Mailbox,
     gate::{MailboxGate, OpenSession},
-    shared::{Room, Shared},
+    shared::{Room, Share, Shared},
     system_events,
     telemetry::mail::State,
     watch_line::WatchLine,
@@ -50,6 +52,8 @@ pub struct Watcher {
     missing: Vec<Uid>,
     /// What the server said when it refused a command last, until all is well.
     refused: Option<String>,
+    /// As many gaps are open as there may be: what came after them is not read.
+    is_behind: bool,
     /// Announcements in a row, close together, that no new mail came of.
     idle_wakes: u8,
     next_audit: Monotonic,
@@ -58,8 +62,13 @@ pub struct Watcher {
 /// A session with its folder open, and what is known of both.
 struct Open {
     session: Session,
+    /// The folder's name on the server; a role's folder may be another one the next time.
+    name: FolderName,
     selected: Selected,
+    opened: Monotonic,
     counted: Counted,
+    /// Its share of the server's connections, where there is a limit to them.
+    _share: Option<Share>,
     /// Counts at the mailbox's gate until it is dropped.
     _counts: OpenSession,
 }
@@ -119,6 +128,7 @@ impl Watcher {
             found_by: FoundBy::Start,
             missing: Vec::new(),
             refused: None,
+            is_behind: false,
             idle_wakes: 0,
             next_audit: clock::monotonic() + spread,
         }
@@ -149,6 +159,7 @@ impl Watcher {
                 return ended;
             }
             marked = marks(&effect);
+            self.is_behind = watch.is_behind();
             tracing::trace!(mailbox = %self.mailbox.key, folder = %self.folder, ?effect, "perform");
             let input = self.perform(effect).await;
             tracing::trace!(mailbox = %self.mailbox.key, folder = %self.folder, ?input, "answered");
@@ -264,6 +275,9 @@ impl Watcher {
             Effect::Adopt => answer(Box::pin(self.adopt()).await.map(Input::Opened)),
             Effect::Survey { after } => {
                 self.line.enter(State::Syncing);
+                // What was read to look at alone, such as an anchor, belongs to no row: a UID may
+                // stand for another message in the next epoch.
+                self.facts.clear();
                 answer(Box::pin(self.survey(after)).await.map(Input::Surveyed))
             }
             Effect::Recall(prints) => {
@@ -295,6 +309,8 @@ impl Watcher {
     async fn pause(&mut self, until: Option<Monotonic>, why: PauseReason) -> Input {
         self.batch.clear();
         self.facts = BTreeMap::new();
+        // Its session would idle unwatched, and count at the gate that others wait at.
+        self.retire_standby();
         self.line.enter(State::of_pause(why));
         if let Some(said) = self.refused.take() {
             self.tell_refused(&said);
@@ -368,7 +384,7 @@ impl Watcher {
             }
         };
         let detail = error.to_string();
-        session::note_failure(&self.shared, &self.mailbox, &self.line, &failure, &detail);
+        trouble::note_failure(&self.shared, &self.mailbox, &self.line, &failure, &detail);
         failure
     }
 }

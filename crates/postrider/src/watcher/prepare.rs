@@ -182,6 +182,14 @@ impl Watcher {
             internal_date: facts.internal_date,
             size: fetched.size.map_or(size, u64::from),
             flags: &fetched.flags,
+            server_folder: self
+                .session
+                .as_ref()
+                .map_or(self.folder.as_str(), |open| open.name.as_str()),
+            gmail: fetched.gmail.map(|ids| payload::GmailIds {
+                message_id: ids.message_id,
+                thread_id: ids.thread_id,
+            }),
             fingerprint: facts.fingerprint,
         };
         let data = payload::message_data(&context, &message, limit).json;

@@ -11,7 +11,7 @@ use postrider_core::{
 use postrider_imap::wait::WaitEnd;
 use postrider_store::FoundBy;
 
-use super::{Open, Watcher, session};
+use super::{Open, Watcher, opening, trouble};
 use crate::{clock, system_events, telemetry::mail::State};
 use postrider_core::event::EventType;
 
@@ -25,6 +25,9 @@ pub(super) enum Standby {
 /// times in a row at its own pace, and then once in a while.
 const IDLE_WAKES: u8 = 20;
 const IDLE_WAKE_EVERY: Duration = Duration::from_secs(1);
+
+/// When an audit is tried again whose search was refused.
+const AUDIT_RETRY: Duration = Duration::from_secs(3600);
 
 /// What ended a wait from our side.
 enum Interrupt {
@@ -65,7 +68,7 @@ impl Watcher {
                 );
                 let (gate, line) = (self.gate.clone(), self.line.clone());
                 tokio::spawn(async move {
-                    session::open(&shared, &mailbox, &folder, &gate, &line).await
+                    opening::open(&shared, &mailbox, &folder, &gate, &line).await
                 })
             });
             let slot = &mut interrupt;
@@ -138,9 +141,12 @@ impl Watcher {
             .is_some_and(|open| !open.session.idles());
         let mut trouble = None;
         let now = clock::wall();
+        let is_behind = self.is_behind;
         self.line.update(|status| {
-            // Only an empty survey leads here.
-            status.synced_at = Some(now);
+            // Only an empty survey leads here, or one of which nothing may be read for now.
+            if !is_behind {
+                status.synced_at = Some(now);
+            }
             status.polling = polling;
             trouble = status.trouble.take();
         });
@@ -178,6 +184,14 @@ impl Watcher {
         self.told("audit", started);
         let uids = match found {
             Ok(uids) => uids,
+            // A server that refuses this search is watched all the same.
+            Err(error) if error.usable() => {
+                self.next_audit =
+                    clock::monotonic() + AUDIT_RETRY.min(self.shared.limits.audit_every);
+                let said = trouble::redacted(&error.to_string());
+                self.shared.telemetry.mail.audit_refused(self.key(), &said);
+                return Ok(Vec::new());
+            }
             Err(error) => return Err(self.imap_failed(&error)),
         };
         let missing = match self

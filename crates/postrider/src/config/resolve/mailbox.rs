@@ -1,12 +1,13 @@
 //! Mailboxes: inheritance from groups, references, and what one mailbox means for another.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use postrider_core::{
     backoff::Backoff,
     ids::{CredentialKey, EndpointKey, FolderName, MailboxKey},
     watch::{Policy, Start},
 };
+use postrider_imap::role::Role;
 
 use super::{Findings, Shared, credential::misplaced, server::Servers};
 use crate::config::{
@@ -46,7 +47,7 @@ pub(super) fn mailboxes<'a>(
 ) -> BTreeMap<MailboxKey, Arc<Mailbox>> {
     let mut resolver = Resolver {
         raw,
-        servers: Servers::new(raw, proxy, findings),
+        servers: Servers::new(raw, proxy, limits.connections_per_mailbox, findings),
         folders: Shared::new(),
         endpoints: Shared::new(),
         labels: Shared::new(),
@@ -134,9 +135,10 @@ impl<'a> Resolver<'a> {
             }
         };
         let credential = self.credential(source, findings);
-        let folders = folders(source, limits, findings);
+        let folders = folders(source, server.as_deref(), findings);
         let endpoints = self.endpoints(source, findings);
-        let policy = policy(source, limits, findings);
+        let cycle = server.as_deref().and_then(|server| server.cycle);
+        let policy = policy(source, cycle, limits, findings);
         let (username, path) = source.pick("username", |settings| settings.username.as_ref());
         if username.is_some_and(|name| name.is_empty() || name.contains(|c: char| c.is_control())) {
             findings.error(&path, format!("`{path}` is no user name"), "");
@@ -235,7 +237,7 @@ fn address(source: &Source<'_>, findings: &mut Findings<'_>) -> Option<String> {
 
 fn folders(
     source: &Source<'_>,
-    limits: &Limits,
+    server: Option<&Server>,
     findings: &mut Findings<'_>,
 ) -> Option<Vec<FolderName>> {
     let (names, path) = source.pick("folders", |settings| settings.folders.as_ref());
@@ -246,10 +248,17 @@ fn folders(
     let mut folders: Vec<FolderName> = Vec::new();
     for name in names {
         // RFC 3501 section 5.1: INBOX is the same in any case, other names are not.
-        let name = if name.eq_ignore_ascii_case("inbox") {
-            "INBOX"
-        } else {
-            name
+        let name = match (name.strip_prefix('\\'), Role::parse(name)) {
+            (_, Some(role)) => role.as_str(),
+            (Some(_), None) => {
+                let known = Role::ALL.iter().map(|role| role.as_str());
+                let hint = format!("roles are {}", known.collect::<Vec<_>>().join(", "));
+                let what = format!("`{path}` has `{name}`, which is no role of a folder");
+                findings.error(&path, what, &hint);
+                continue;
+            }
+            (None, None) if name.eq_ignore_ascii_case("inbox") => "INBOX",
+            (None, None) => name,
         };
         let folder = FolderName::new(name);
         if name.is_empty() || name.contains(|c: char| c.is_control()) {
@@ -267,11 +276,13 @@ fn folders(
             "write folders = [\"INBOX\"]",
         );
     }
-    if folders.len() > limits.connections_per_mailbox as usize {
+    if let Some(server) = server
+        && folders.len() > server.connections_per_mailbox as usize
+    {
         let what = format!(
             "`{path}` names {} folders, which need a connection each; a mailbox may hold {}",
             folders.len(),
-            limits.connections_per_mailbox
+            server.connections_per_mailbox
         );
         findings.error(
             &path,
@@ -296,7 +307,12 @@ fn labels(source: &Source<'_>) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn policy(source: &Source<'_>, limits: &Limits, findings: &mut Findings<'_>) -> Option<Policy> {
+fn policy(
+    source: &Source<'_>,
+    cycle: Option<Duration>,
+    limits: &Limits,
+    findings: &mut Findings<'_>,
+) -> Option<Policy> {
     let (start, path) = source.pick("start", |settings| settings.start.as_ref());
     let start = match start.map_or("new", String::as_str) {
         "new" => Start::New,
@@ -320,7 +336,7 @@ fn policy(source: &Source<'_>, limits: &Limits, findings: &mut Findings<'_>) -> 
             }
         },
     };
-    let policy = policy_of(source, start)?;
+    let policy = policy_of(source, cycle, start)?;
     let (_, path) = source.pick("idle_cycle", |settings| settings.idle_cycle);
     if policy.cycle >= limits.stalled_after {
         let what = format!(
@@ -339,9 +355,11 @@ fn policy(source: &Source<'_>, limits: &Limits, findings: &mut Findings<'_>) -> 
     Some(policy)
 }
 
-/// Mailbox, group, default: the first that says something. `None` cannot be: defaults say all.
-fn policy_of(source: &Source<'_>, start: Start) -> Option<Policy> {
-    let defaults = Settings::defaults();
+/// Mailbox, group, the server's preset, default: the first that says something. `None` cannot be:
+/// defaults say all.
+fn policy_of(source: &Source<'_>, cycle: Option<Duration>, start: Start) -> Option<Policy> {
+    let mut defaults = Settings::defaults();
+    defaults.idle_cycle = cycle.map(Span).or(defaults.idle_cycle);
     let layers = [
         Some(source.own),
         source.group.as_ref().map(|(_, group)| *group),

@@ -1,6 +1,6 @@
 //! IMAP servers: presets, names from `[servers]`, inline tables.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::{Findings, Shared, endpoint::is_loopback_name};
 use crate::config::{
@@ -16,27 +16,98 @@ struct Preset {
     host: Option<&'static str>,
     oauth: OAuthMechanism,
     stable_bytes: StableBytes,
+    /// How long an IDLE may last: below what the server, or a firewall on the way, puts up with.
+    cycle: Option<Duration>,
+    /// Connections of one account: below what the server allows, since people read their mail too.
+    connections: Option<u32>,
 }
 
-const PRESETS: [Preset; 3] = [
-    // Exchange offers XOAUTH2 alone and rebuilds messages at each read.
+const MINUTE: u64 = 60;
+
+const ELSEWHERE: Preset = Preset {
+    name: "",
+    host: None,
+    oauth: OAuthMechanism::Auto,
+    stable_bytes: StableBytes::Yes,
+    cycle: None,
+    connections: None,
+};
+
+/// Offers XOAUTH2 alone, rebuilds messages at each read, and falls silent in long IDLEs. Its limit of
+/// connections is not published; 8 are below every figure that is known of.
+const EXCHANGE: Preset = Preset {
+    oauth: OAuthMechanism::XOAuth2,
+    stable_bytes: StableBytes::No,
+    cycle: Some(Duration::from_secs(5 * MINUTE)),
+    connections: Some(8),
+    ..ELSEWHERE
+};
+
+/// Ends sessions after 300 s without a word from the client. Where it has no IDLE it is polled.
+const YAHOO: Preset = Preset {
+    oauth: OAuthMechanism::XOAuth2,
+    cycle: Some(Duration::from_secs(4 * MINUTE)),
+    connections: Some(5),
+    ..ELSEWHERE
+};
+
+const PRESETS: [Preset; 10] = [
     Preset {
         name: "exchange-online",
         host: Some("outlook.office365.com"),
-        oauth: OAuthMechanism::XOAuth2,
-        stable_bytes: StableBytes::No,
+        ..EXCHANGE
     },
+    Preset {
+        name: "exchange-gcc-high",
+        host: Some("outlook.office365.us"),
+        ..EXCHANGE
+    },
+    Preset {
+        name: "exchange-dod",
+        host: Some("outlook-dod.office365.us"),
+        ..EXCHANGE
+    },
+    Preset {
+        name: "exchange-china",
+        host: Some("partner.outlook.cn"),
+        ..EXCHANGE
+    },
+    // 15 connections per account, and IDLEs of at most 10 min.
     Preset {
         name: "gmail",
         host: Some("imap.gmail.com"),
         oauth: OAuthMechanism::XOAuth2,
-        stable_bytes: StableBytes::Yes,
+        cycle: Some(Duration::from_secs(9 * MINUTE)),
+        connections: Some(10),
+        ..ELSEWHERE
     },
     Preset {
+        name: "yahoo",
+        host: Some("imap.mail.yahoo.com"),
+        ..YAHOO
+    },
+    Preset {
+        name: "aol",
+        host: Some("imap.aol.com"),
+        ..YAHOO
+    },
+    Preset {
+        name: "fastmail",
+        host: Some("imap.fastmail.com"),
+        connections: Some(8),
+        ..ELSEWHERE
+    },
+    Preset {
+        name: "icloud",
+        host: Some("imap.mail.me.com"),
+        connections: Some(5),
+        ..ELSEWHERE
+    },
+    // 10 connections per user and address (mail_max_userip_connections).
+    Preset {
         name: "dovecot",
-        host: None,
-        oauth: OAuthMechanism::Auto,
-        stable_bytes: StableBytes::Yes,
+        connections: Some(8),
+        ..ELSEWHERE
     },
 ];
 
@@ -44,15 +115,23 @@ const PRESETS: [Preset; 3] = [
 pub(super) struct Servers<'a> {
     raw: &'a raw::Root,
     proxy: &'a Proxy,
+    /// `limits.connections_per_mailbox`.
+    connections: u32,
     shared: Shared<Server>,
     named: std::collections::BTreeMap<String, Option<Arc<Server>>>,
 }
 
 impl<'a> Servers<'a> {
-    pub(super) fn new(raw: &'a raw::Root, proxy: &'a Proxy, findings: &mut Findings<'_>) -> Self {
+    pub(super) fn new(
+        raw: &'a raw::Root,
+        proxy: &'a Proxy,
+        connections: u32,
+        findings: &mut Findings<'_>,
+    ) -> Self {
         let mut servers = Self {
             raw,
             proxy,
+            connections,
             shared: Shared::new(),
             named: std::collections::BTreeMap::new(),
         };
@@ -128,7 +207,10 @@ impl<'a> Servers<'a> {
                 None => {
                     let near = nearest(name, PRESETS.iter().map(|preset| preset.name));
                     let hint = near.map_or_else(
-                        || "known: exchange-online, gmail, dovecot".to_owned(),
+                        || {
+                            let names = PRESETS.map(|preset| preset.name);
+                            format!("known: {}", names.join(", "))
+                        },
                         |near| format!("did you mean `{near}`?"),
                     );
                     let path = format!("{path}.preset");
@@ -181,6 +263,12 @@ impl<'a> Servers<'a> {
                 Some(false) => StableBytes::No,
                 None => preset.map_or(StableBytes::No, |preset| preset.stable_bytes),
             },
+            connections_max: written.connections_max,
+            connections_per_mailbox: written.connections_per_mailbox.unwrap_or_else(|| {
+                let known = preset.and_then(|preset| preset.connections);
+                known.map_or(self.connections, |known| known.min(self.connections))
+            }),
+            cycle: preset.and_then(|preset| preset.cycle),
         };
         doubt(path, &server, findings);
         Some(self.shared.share(server))

@@ -57,7 +57,7 @@ foobarbaz = 1
         r#"c.toml:11: unknown key `mailboxes.lab.server.hosts`
   hint: did you mean `host`?
 c.toml:11: unknown key `mailboxes.lab.server.ssl`
-  hint: known here: ca_file, host, idle, oauth, port, preset, proxy, stable_bytes, tls"#,
+  hint: known here: ca_file, connections_max, connections_per_mailbox, host, idle, oauth, port, preset, proxy, stable_bytes, tls"#,
     );
 }
 
@@ -212,7 +212,7 @@ fn a_name_that_is_not_there_is_told_with_the_nearest_one() {
         r#"host = "imap.example.org""#,
         r#"preset = "exchange""#,
         r#"c.toml:11: `mailboxes.lab.server.preset`: there is no preset `exchange`
-  hint: known: exchange-online, gmail, dovecot"#,
+  hint: known: exchange-online, exchange-gcc-high, exchange-dod, exchange-china, gmail, yahoo, aol, fastmail, icloud, dovecot"#,
     );
     error(
         "secret = {",

@@ -1,0 +1,266 @@
+//! Opening a session: gate, credential, the server's share, ramp, connection, login, folder. Whatever
+//! is waited for here is waited for in this order, and given back when it comes to nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use postrider_core::{
+    gate::Cause,
+    ids::FolderName,
+    time::Monotonic,
+    token::Generation,
+    watch::{Failure, Selected},
+};
+use postrider_imap as imap;
+
+use super::{
+    Counted, Open,
+    session::{count, imap_server},
+    trouble::{cause, hint, note_failure, redacted, split_hint},
+};
+use crate::{
+    clock,
+    config::Mailbox,
+    gate::{Login, MailboxGate},
+    shared::{RampKey, Share, Shared},
+    telemetry::mail::State,
+    tokens::{CredentialFailure, Next},
+    watch_line::{Trouble, WatchLine},
+};
+
+/// How long a watch waits for another one's login before it says that it has to wait.
+const TURN_MAX: Duration = Duration::from_secs(120);
+
+/// How long a wait for a share of a server's connections may last before the status tells of it.
+const SHARE_WAIT_TOLD: Duration = Duration::from_secs(2);
+
+/// Opens a session with its folder: gate, ramp, credential, connection, login, probe, EXAMINE.
+pub(super) async fn open(
+    shared: &Arc<Shared>,
+    mailbox: &Arc<Mailbox>,
+    folder: &FolderName,
+    gate: &Arc<MailboxGate>,
+    line: &Arc<WatchLine>,
+) -> Result<Box<Open>, Failure> {
+    let login = admitted(gate, line).await?;
+    match Box::pin(open_permitted(shared, mailbox, folder, line)).await {
+        Ok(Reached {
+            session,
+            name,
+            selected,
+            share,
+        }) => {
+            let mut opened = Box::new(Open {
+                session,
+                name,
+                selected,
+                opened: clock::monotonic(),
+                counted: Counted::default(),
+                _share: share,
+                _counts: login.opened(),
+            });
+            count(shared, &mut opened);
+            line.alive();
+            Ok(opened)
+        }
+        Err((failure, detail)) => {
+            login.failed(&failure);
+            if matches!(failure, Failure::Throttled { .. }) {
+                throttled_at_login(shared, mailbox);
+            }
+            let server = format!("{}:{}", mailbox.server.host, mailbox.server.port);
+            let (detail, told) = split_hint(&detail);
+            shared.telemetry.mail.connect_failed(
+                &line.key,
+                &server,
+                cause(&failure),
+                &redacted(detail),
+                told.unwrap_or(hint(&failure)),
+            );
+            note_failure(shared, mailbox, line, &failure, detail);
+            Err(failure)
+        }
+    }
+}
+
+fn throttled_at_login(shared: &Shared, mailbox: &Mailbox) {
+    let key = RampKey::of(mailbox);
+    if let Some(interval) = shared.ramp.throttled(&key, &mailbox.key) {
+        let mail = &shared.telemetry.mail;
+        mail.tenant_throttled(&key.host, &key.credential, interval);
+    }
+}
+
+/// The right to log in. While another folder of the mailbox logs in, which may have to wait for its
+/// own turn, a watch waits with it: that is no failure. A standby session does not wait.
+async fn admitted(gate: &Arc<MailboxGate>, line: &WatchLine) -> Result<Login, Failure> {
+    let _ours = line.our_wait();
+    let give_up = clock::monotonic() + TURN_MAX;
+    let patient = line.with_status(|status| status.state == State::Connecting);
+    loop {
+        let until = match gate.admit() {
+            Ok(login) => return Ok(login),
+            Err(until) => until,
+        };
+        if gate.shut().is_some() || !patient || clock::monotonic() >= give_up {
+            return Err(shut(gate, until));
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(clock::instant(until)) => {}
+            () = line.stopped() => return Err(Failure::Connection),
+        }
+    }
+}
+
+/// A shut gate as the watch is told of it: in the kind of trouble that shut it, until it opens.
+fn shut(gate: &MailboxGate, until: Monotonic) -> Failure {
+    let wait = Some(until - clock::monotonic());
+    match gate.shut().map(|(_, why)| why) {
+        Some(Cause::Refused) => Failure::LoginRefused,
+        Some(Cause::Throttled | Cause::Limit) | None => Failure::Throttled { retry_after: wait },
+    }
+}
+
+/// A session that may become an open one.
+struct Reached {
+    session: imap::session::Session,
+    name: FolderName,
+    selected: Selected,
+    share: Option<Share>,
+}
+
+async fn open_permitted(
+    shared: &Arc<Shared>,
+    mailbox: &Arc<Mailbox>,
+    folder: &FolderName,
+    line: &Arc<WatchLine>,
+) -> Result<Reached, (Failure, String)> {
+    let turn = line.our_wait();
+    // Whoever waits for a token waits here and queues then: a thousand that had their turns while
+    // there was no token would all log in at the moment when there is one.
+    shared
+        .tokens
+        .login(&mailbox.key, &mailbox.credential)
+        .await
+        .map_err(credential_failed)?;
+    let stopping = |what: &str| (Failure::Connection, format!("{what} is stopping"));
+    let share = tokio::select! {
+        share = Box::pin(admitted_by_server(shared, mailbox, line)) => {
+            let key = RampKey::of(mailbox);
+            tokio::select! {
+                () = shared.ramp.turn(&key) => share?,
+                () = shared.stop.cancelled() => return Err(stopping("postrider")),
+                () = line.stopped() => return Err(stopping("the watch")),
+            }
+        }
+        () = shared.stop.cancelled() => return Err(stopping("postrider")),
+        () = line.stopped() => return Err(stopping("the watch")),
+    };
+    drop(turn);
+    let started = clock::monotonic();
+    let access = shared
+        .tokens
+        .login(&mailbox.key, &mailbox.credential)
+        .await
+        .map_err(credential_failed)?;
+    let tls = shared
+        .tls
+        .get(mailbox.server.ca_file.as_deref())
+        .map_err(|error| (Failure::Connection, error.to_string()))?;
+    let proxy = crate::network::socket_proxy(&mailbox.server.proxy, &mailbox.server.host)
+        .map_err(|error| (Failure::Connection, error.to_string()))?;
+    let at = imap_server(&mailbox.server, tls, proxy);
+    let login = access.login(&mailbox.username);
+    let failed = |error: imap::error::Error| (error.failure(), error.to_string());
+    let mut session = match imap::session::Session::open(&at, &login).await {
+        Ok(session) => session,
+        Err(error) => {
+            let failure = match error.failure() {
+                Failure::LoginRefused => refused(shared, mailbox, access.generation),
+                other => other,
+            };
+            return Err((failure, error.to_string()));
+        }
+    };
+    shared
+        .tokens
+        .accepted(&mailbox.key, &mailbox.credential, access.generation);
+    let name = match imap::role::Role::parse(folder.as_str()) {
+        Some(role) => session.folder_of(role).await.map_err(failed)?,
+        None => folder.clone(),
+    };
+    let mut selected = session.examine(&name).await.map_err(failed)?;
+    selected.session_ends = access.expires;
+    let took = clock::monotonic() - started;
+    shared.telemetry.mail.connected(&line.key, took);
+    Ok(Reached {
+        session,
+        name,
+        selected,
+        share,
+    })
+}
+
+/// A share of the server's connections. A standby does not wait for one: its own session holds the
+/// share that would be needed.
+async fn admitted_by_server(
+    shared: &Shared,
+    mailbox: &Mailbox,
+    line: &WatchLine,
+) -> Result<Option<Share>, (Failure, String)> {
+    let server = &mailbox.server;
+    let Some(max) = server.connections_max else {
+        return Ok(None);
+    };
+    let queue = shared.connections.of(&server.host, server.port, max);
+    let detail = format!(
+        "waits for one of the {max} connections to {}:{} that all mailboxes share",
+        server.host, server.port
+    );
+    let is_standby = !line.with_status(|status| status.state == State::Connecting);
+    if is_standby {
+        let share = queue.try_take().ok_or((Failure::ConnectionLimit, detail))?;
+        return Ok(Some(share));
+    }
+    let told = async {
+        tokio::time::sleep(SHARE_WAIT_TOLD).await;
+        queued(line, &detail);
+        std::future::pending().await
+    };
+    tokio::select! {
+        share = queue.take() => Ok(share),
+        never = told => never,
+    }
+}
+
+/// The status says that the mailbox waits in our own queue.
+fn queued(line: &WatchLine, detail: &str) {
+    let now = clock::wall();
+    line.update(|status| {
+        let since = status.trouble.as_ref().map_or(now, |old| old.since);
+        status.trouble = Some(Box::new(Trouble {
+            cause: "connections_max",
+            detail: detail.to_owned(),
+            hint: "raise connections_max of the server in [servers] if it allows more",
+            since,
+            at: now,
+            reported: status.trouble.as_ref().is_some_and(|old| old.reported),
+        }));
+    });
+}
+
+/// What a refused login says: of the mailbox, or only of a token or password that has a successor,
+/// which is tried soon.
+fn refused(shared: &Shared, mailbox: &Mailbox, generation: Generation) -> Failure {
+    match shared
+        .tokens
+        .refused(&mailbox.key, &mailbox.credential, generation)
+    {
+        Next::Another => Failure::TokenExpired,
+        Next::Same => Failure::LoginRefused,
+    }
+}
+
+fn credential_failed(failure: CredentialFailure) -> (Failure, String) {
+    let detail = failure.to_string();
+    (failure.failure(), detail)
+}
