@@ -83,7 +83,11 @@ impl State {
         let assertion = ask.bearer_assertion();
         let issuer = assertion.as_ref().and_then(|jwt| jwt.claim("iss"));
         let name = ask.client_id().or(issuer).unwrap_or_default();
-        (self.named(name), name.to_owned())
+        let app = match &ask.route {
+            Route::Entra { tenant, .. } => self.find(|_| true, Some(tenant), name),
+            Route::Imds | Route::Google(_) | Route::Generic(_) | Route::Nowhere => None,
+        };
+        (app.or_else(|| self.named(name)), name.to_owned())
     }
 
     /// The trouble that the next request of this identity meets.
