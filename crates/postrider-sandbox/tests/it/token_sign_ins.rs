@@ -57,10 +57,8 @@ async fn a_device_code_is_pending_until_somebody_decides() {
     let desk = signing_in(|_| {}).await;
     let (code, user_code) = begin(&desk).await;
     assert_eq!(poll(&desk, &code).await.1["error"], "authorization_pending");
-    assert_eq!(
-        desk.endpoint.user_codes(CLIENT).unwrap(),
-        [user_code.clone()]
-    );
+    let undecided = desk.endpoint.user_codes(CLIENT).unwrap();
+    assert_eq!(undecided, [user_code.as_str()]);
     desk.endpoint
         .decide(&user_code, Decision::Approve(ANN.to_owned()))
         .unwrap();
