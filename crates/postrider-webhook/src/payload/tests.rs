@@ -74,7 +74,7 @@ fn keys(value: &Value, at: &str, found: &mut BTreeSet<String>) {
 
 const KEYS: &str = "specversion id source type subject time timestamp dataschema partitionkey sequence data \
     data.mailbox data.mailbox.id data.mailbox.address data.mailbox.labels data.folder \
-    data.imap data.imap.uid data.imap.uidvalidity data.imap.internal_date data.imap.size data.imap.flags \
+    data.imap data.imap.uid data.imap.uidvalidity data.imap.internal_date data.imap.size data.imap.flags data.imap.folder data.imap.gmail \
     data.message data.message.message_id data.message.in_reply_to data.message.references data.message.thread_key \
     data.message.subject data.message.date data.message.date_raw data.message.fingerprint \
     data.from data.sender data.to data.cc data.reply_to data.delivered_to \
