@@ -11,7 +11,10 @@ use super::{
     api,
     server::{Admin, Refusal},
 };
-use crate::dispatcher::{EndpointStatus, OrderError};
+use crate::{
+    dispatcher::{EndpointStatus, OrderError},
+    telemetry::delivery::EndpointState,
+};
 
 const LIST: &str = "postrider endpoints list";
 
@@ -60,13 +63,21 @@ fn shown(
         dead: row.map_or(0, |row| row.dead),
         discarded: row.map_or(0, |row| row.discarded),
         oldest_pending: row.and_then(|row| row.oldest_pending).map(Wall::rfc3339),
+        last_delivered: status.last_delivered.map(Wall::rfc3339),
         last_error: status.last_error.as_ref().map(|error| api::Trouble {
             cause: error
                 .status
                 .map_or_else(|| "no answer".to_owned(), |status| format!("HTTP {status}")),
             detail: error.note.clone(),
             hint: None,
-            since: status.since.rfc3339(),
+            // An endpoint's state changes with its trouble; a single failure changes no state.
+            since: match status.state {
+                EndpointState::Open => status.since.rfc3339(),
+                EndpointState::Closed
+                | EndpointState::HalfOpen
+                | EndpointState::Paused
+                | EndpointState::Orphaned => error.at.rfc3339(),
+            },
             at: error.at.rfc3339(),
         }),
     }

@@ -2,8 +2,10 @@
 
 pub mod api;
 mod convert;
+mod credentials;
 mod endpoints;
 mod events;
+mod explain;
 mod mailboxes;
 mod process;
 mod server;

@@ -16,7 +16,7 @@ use axum::{
 };
 use tokio::{net::UnixListener, sync::mpsc};
 
-use super::{api, endpoints, events, mailboxes, process};
+use super::{api, credentials, endpoints, events, explain, mailboxes, process};
 use crate::{directory::Directory, shared::Shared, supervisor::Command};
 use postrider_core::time::Wall;
 use postrider_store::StoreError;
@@ -78,6 +78,7 @@ fn router(admin: Admin) -> Router {
         .route("/v1/reload", post(process::reload))
         .route("/v1/mailboxes", get(mailboxes::list))
         .route("/v1/mailboxes/{id}", get(mailboxes::show))
+        .route("/v1/mailboxes/{id}/explain", get(explain::explain))
         .route("/v1/mailboxes/{id}/pause", post(mailboxes::pause))
         .route("/v1/mailboxes/{id}/resume", post(mailboxes::resume))
         .route("/v1/mailboxes/{id}/resync", post(mailboxes::resync))
@@ -86,6 +87,7 @@ fn router(admin: Admin) -> Router {
         .route("/v1/events", get(events::list))
         .route("/v1/events/replay", post(events::replay))
         .route("/v1/events/{id}", get(events::show))
+        .route("/v1/credentials", get(credentials::list))
         .route("/v1/endpoints", get(endpoints::list))
         .route("/v1/endpoints/{id}/pause", post(endpoints::pause))
         .route("/v1/endpoints/{id}/resume", post(endpoints::resume))

@@ -10,6 +10,7 @@ Exit codes:
   1   it failed; the reason is on standard error
   2   the command line makes no sense
   69  no daemon answers at the admin socket
+  75  not now: try again later
   78  the configuration is wrong, or the store belongs to a newer version
 
 Without --config, POSTRIDER_CONFIG is used, else ./postrider.toml, else
@@ -18,7 +19,7 @@ Without --config, POSTRIDER_CONFIG is used, else ./postrider.toml, else
 const FACTS: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\nsources:     imap (IDLE, XOAUTH2, OAUTHBEARER, PLAIN, LOGIN)",
-    "\ncredentials: microsoft, password",
+    "\ncredentials: microsoft, microsoft-delegated, managed-identity, google, google-delegated, oauth2, password, token",
     "\nstores:      sqlite",
     "\nTLS:         rustls, aws-lc-rs",
     "\nrust:        ",
@@ -83,6 +84,28 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<Endpoints>,
     },
+    /// Why a mailbox is silent, or where a mail went; the running daemon looks and tells
+    Explain(Explain),
+    /// What has to be set up elsewhere, as steps and scripts to take there; it changes nothing
+    Setup {
+        #[command(subcommand)]
+        what: Setup,
+    },
+    /// How access stands: which secret is live, tokens, expiry, who uses it, what is wrong
+    Credentials {
+        #[command(subcommand)]
+        command: Option<Credentials>,
+    },
+    /// Sign in for a credential that acts for a person; its refresh token goes into the vault
+    Login(Login),
+    /// Ask for one token, and show its decoded claims with remarks; never the token itself
+    Token(Token),
+    /// Put the vault's records under the newest master key
+    Rekey {
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Let the daemon read its configuration again; an error leaves the old one in force
     Reload {
         /// Say what would change, and change nothing
@@ -113,6 +136,18 @@ pub struct Demo {
     /// Stay up until Ctrl-C instead of ending by itself
     #[arg(long)]
     pub serve: bool,
+    /// What is played
+    #[arg(long, value_enum, default_value_t)]
+    pub profile: DemoProfile,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DemoProfile {
+    /// Mail arrives, the receiver breaks, the token ends; half a minute
+    #[default]
+    Basic,
+    /// A day with Exchange Online, in a minute
+    Exchange,
 }
 
 #[derive(Debug, Subcommand)]
@@ -249,6 +284,111 @@ pub(crate) enum Endpoints {
         /// Its name in the configuration
         endpoint: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// Its name in the configuration
+    pub(crate) mailbox: String,
+    /// Tell this message's whole life instead: its Message-ID, with or without angle brackets
+    #[arg(long, value_name = "ID")]
+    pub(crate) message_id: Option<String>,
+    /// Do not ask the mail server; tell what is known here
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Setup {
+    /// Exchange Online for an application: portal steps and one PowerShell script, in one file
+    Exchange(Box<SetupExchange>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetupExchange {
+    /// The tenant's id or one of its domains [default: the credential's]
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    /// The application (client) id [default: the credential's]
+    #[arg(long, value_name = "ID")]
+    pub(crate) client_id: Option<String>,
+    /// The object id of the enterprise application, which is the `oid` of its tokens
+    #[arg(long, value_name = "OID")]
+    pub(crate) object_id: Option<String>,
+    /// Addresses, separated by commas [default: all mailboxes that use the credential]
+    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
+    pub(crate) mailboxes: Vec<String>,
+    /// The credential in the configuration [default: the only one that can be meant]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) credential: Option<String>,
+    /// The Microsoft cloud [default: the credential's, else global]
+    #[arg(long, value_enum)]
+    pub(crate) cloud: Option<SetupCloud>,
+    /// Touch only mailboxes without a grant, and leave the others wholly alone
+    #[arg(long)]
+    pub(crate) only_missing: bool,
+    /// Revoke grants to mailboxes that are not among these; looks at every mailbox of the tenant
+    #[arg(long)]
+    pub(crate) for_removed: bool,
+    /// POP3 too: its permission, and switched on
+    #[arg(long)]
+    pub(crate) pop: bool,
+    /// Whether Exchange may answer read-receipt requests when a message is downloaded
+    #[arg(long, value_enum, default_value_t = SetupReceipts::Suppress)]
+    pub(crate) read_receipts: SetupReceipts,
+    /// Print hosts and ports for a security team instead, as Markdown
+    #[arg(long)]
+    pub(crate) firewall: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SetupCloud {
+    /// Worldwide, and GCC
+    Global,
+    GccHigh,
+    Dod,
+    /// Operated by 21Vianet
+    China,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SetupReceipts {
+    Keep,
+    Suppress,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Credentials {
+    /// All credentials, as the running daemon uses them
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// Its name in the configuration
+    pub(crate) credential: String,
+    /// Use a browser on this machine instead of a code that is typed in elsewhere
+    #[arg(long)]
+    pub(crate) browser: bool,
+    /// The loopback port for the browser's answer [default: a free one]
+    #[arg(long, requires = "browser", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// Whom the browser's page should ask for
+    #[arg(long, requires = "browser", value_name = "ADDRESS")]
+    pub(crate) account: Option<String>,
+    /// How many minutes to wait for the browser's answer
+    #[arg(long, requires = "browser", value_name = "MINUTES", default_value_t = 10)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) wait: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Token {
+    /// Its name in the configuration
+    pub(crate) credential: String,
+    /// The user to ask for, where each has a token of their own (type = "google")
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) user: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -8,7 +8,7 @@ use super::{
     failure::{Exit, Failure},
     mailboxes::done,
     output::{print, print_json},
-    render::{Table, clean, maybe_age, trouble},
+    render::{Table, clean, maybe_age, over, trouble},
 };
 use crate::{admin::api, clock};
 
@@ -114,7 +114,11 @@ fn list_text(endpoints: &[api::Endpoint], now: Wall) -> String {
     let mut text = table.text();
     for endpoint in endpoints {
         if let Some(error) = &endpoint.last_error {
-            text += &format!("\n{}: {}\n", clean(&endpoint.id), trouble(error, now));
+            let told = match endpoint.state.as_str() {
+                "open" => trouble(error, now),
+                _ => over(error, endpoint.last_delivered.as_deref(), now),
+            };
+            text += &format!("\n{}: {told}\n", clean(&endpoint.id));
         }
     }
     text

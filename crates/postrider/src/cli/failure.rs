@@ -8,6 +8,8 @@ pub(crate) enum Exit {
     Failed,
     /// EX_UNAVAILABLE
     Unreachable,
+    /// EX_TEMPFAIL
+    TryAgain,
     /// EX_CONFIG
     Config,
 }
@@ -17,6 +19,7 @@ impl From<Exit> for ExitCode {
         Self::from(match exit {
             Exit::Failed => 1,
             Exit::Unreachable => 69,
+            Exit::TryAgain => 75,
             Exit::Config => 78,
         })
     }

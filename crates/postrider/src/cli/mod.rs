@@ -7,14 +7,22 @@ mod output;
 
 mod check;
 mod client;
+mod credentials;
 mod daemon;
+mod direct;
 mod endpoints;
 mod events;
+mod explain;
 pub mod logging;
+mod login;
 mod mailbox_text;
 mod mailboxes;
+mod rekey;
 mod reload;
 mod render;
+mod setup;
+mod source;
+mod token;
 
 #[cfg(test)]
 mod tests;
@@ -25,7 +33,7 @@ use std::{
     process::ExitCode,
 };
 
-pub use args::Demo;
+pub use args::{Demo, DemoProfile};
 use args::{Cli, Command, Schema};
 use clap::{CommandFactory, Parser};
 use client::Client;
@@ -68,6 +76,18 @@ fn perform(cli: &Cli) -> Result<(), Failure> {
         Command::Endpoints { command } => ask(cli, &file, async |client| {
             endpoints::run(client, command.as_ref(), cli.json).await
         }),
+        Command::Explain(args) => ask(cli, &file, async |client| {
+            explain::run(client, args, cli.json).await
+        }),
+        Command::Setup { what } => match what {
+            args::Setup::Exchange(args) => setup::exchange(&file, args, cli.json),
+        },
+        Command::Credentials { command } => ask(cli, &file, async |client| {
+            credentials::run(client, command.as_ref(), cli.json).await
+        }),
+        Command::Login(args) => login::login(&file, args, cli.json),
+        Command::Token(args) => token::token(&file, args, cli.json),
+        Command::Rekey { dry_run } => rekey::rekey(&file, *dry_run, cli.json),
         Command::Reload { dry_run } => ask(cli, &file, async |client| {
             reload::run(client, *dry_run, cli.json).await
         }),

@@ -155,6 +155,20 @@ pub(crate) fn trouble(trouble: &api::Trouble, now: Wall) -> String {
     text
 }
 
+/// Trouble of the past: it is worth a look back, and must not look like the present.
+pub(crate) fn over(trouble: &api::Trouble, good_since: Option<&str>, now: Wall) -> String {
+    let good =
+        match good_since.filter(|at| config::parse_date(at) > config::parse_date(&trouble.at)) {
+            Some(at) => format!(", good again {} ago", age(at, now)),
+            None => String::new(),
+        };
+    format!(
+        "last trouble {} ago{good}: {}",
+        age(&trouble.at, now),
+        clean(&trouble.detail)
+    )
+}
+
 /// `1 mailbox`, `3 mailboxes`.
 pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     match number {

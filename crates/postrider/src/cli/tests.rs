@@ -91,10 +91,18 @@ async fn command(cli: &Cli, client: &Client) -> Result<(), Failure> {
         Command::Endpoints { command } => {
             super::endpoints::run(client, command.as_ref(), cli.json).await
         }
+        Command::Explain(args) => super::explain::run(client, args, cli.json).await,
         Command::Reload { dry_run } => super::reload::run(client, *dry_run, cli.json).await,
+        Command::Credentials { command } => {
+            super::credentials::run(client, command.as_ref(), cli.json).await
+        }
         Command::Run
+        | Command::Login(_)
+        | Command::Token(_)
+        | Command::Rekey { .. }
         | Command::CheckConfig(_)
         | Command::Demo(_)
+        | Command::Setup { .. }
         | Command::Schema { .. }
         | Command::Completions { .. } => panic!("needs no daemon"),
     }

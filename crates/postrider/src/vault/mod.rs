@@ -131,6 +131,13 @@ impl Vault {
         self.folder.turn(credential, TURN_TIME_MAX).await
     }
 
+    /// Whether something could be stored for this credential now; makes the folder where there is
+    /// none. To be asked before somebody is sent to sign in.
+    pub fn ready(&self, credential: &CredentialKey) -> Result<(), VaultError> {
+        self.keys.now().newest()?;
+        self.folder.write(credential).map(drop)
+    }
+
     /// Stores what somebody's sign-in gave. A record that cannot be read is set aside, not lost.
     pub fn sign_in(
         &self,
