@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Installs what `make test` needs beside Rust: Dovecot for the tests to start themselves, promtool and
-# systemd-analyze to check the deployment files, Python's venv, cargo-nextest. Debian 12; may be run
-# again at any time. No system service is started.
+# systemd-analyze to check the deployment files, openssl for certificates in all their files, Python's
+# venv with PyJWT, cargo-nextest. Debian 12; may be run again at any time. No system service is started.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(dovecot-imapd dovecot-lmtpd prometheus python3-venv systemd procps)
+packages=(dovecot-imapd dovecot-lmtpd prometheus python3-venv systemd procps openssl)
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then
@@ -38,11 +38,23 @@ if ! command -v cargo-nextest >/dev/null && [ ! -x "$HOME/.cargo/bin/cargo-nexte
     cargo install --locked cargo-nextest
 fi
 
-# The schemas that the Kubernetes files are checked against come with this package.
-kubernetes_validate=1.37.0
+# The schemas that the Kubernetes files are checked against, and the library that judges the
+# assertions which postrider signs.
+python_packages=(kubernetes-validate==1.37.0 PyJWT==2.15.1 cryptography==50.0.2)
 if ! .venv/bin/python -c "
 import importlib.metadata, sys
-sys.exit(importlib.metadata.version('kubernetes-validate') != '$kubernetes_validate')" 2>/dev/null; then
+for package in sys.argv[1:]:
+    name, version = package.split('==')
+    if importlib.metadata.version(name) != version:
+        sys.exit(1)" "${python_packages[@]}" 2>/dev/null; then
     python3 -m venv .venv
-    .venv/bin/pip install --quiet --disable-pip-version-check "kubernetes-validate==$kubernetes_validate"
+    .venv/bin/pip install --quiet --disable-pip-version-check "${python_packages[@]}"
+fi
+
+# A small IMAP server of independent origin, which XOAUTH2 is checked against.
+hoodiecrow=2.1.0
+installed=$(node -p 'require("./.node/node_modules/hoodiecrow-imap/package.json").version' 2>/dev/null || true)
+if [ "$installed" != "$hoodiecrow" ]; then
+    timeout 300 npm install --prefix .node --no-audit --no-fund --ignore-scripts --loglevel=error \
+        "hoodiecrow-imap@$hoodiecrow"
 fi

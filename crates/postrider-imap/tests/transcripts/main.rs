@@ -10,6 +10,7 @@
 mod script;
 
 mod folders;
+mod hoodiecrow;
 mod hostile;
 mod logins;
 mod memory;
