@@ -38,9 +38,10 @@ if ! command -v cargo-nextest >/dev/null && [ ! -x "$HOME/.cargo/bin/cargo-nexte
     cargo install --locked cargo-nextest
 fi
 
-# The schemas that the Kubernetes files are checked against, and the library that judges the
-# assertions which postrider signs.
-python_packages=(kubernetes-validate==1.37.0 PyJWT==2.15.1 cryptography==50.0.2)
+# The schemas that the Kubernetes files are checked against, the library that judges the assertions
+# which postrider signs, and a parser for the PowerShell that it prints, as there is no PowerShell here.
+python_packages=(kubernetes-validate==1.37.0 PyJWT==2.15.1 cryptography==50.0.2
+    tree-sitter==0.26.1 tree-sitter-powershell==0.26.4)
 if ! .venv/bin/python -c "
 import importlib.metadata, sys
 for package in sys.argv[1:]:

@@ -74,3 +74,88 @@ fn is_link_local(url: &Url) -> bool {
         Some(Host::Domain(_)) | None => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::TokenClient;
+
+    fn endpoint(authority: &str, tenant: &str) -> Result<String, AuthorityError> {
+        let authority = Url::parse(authority).unwrap();
+        TokenClient::microsoft(&authority, tenant, "id", "scope")
+            .map(|ours| ours.endpoint().to_string())
+    }
+
+    #[test]
+    fn the_endpoint_is_the_tenants() {
+        let table = [
+            (
+                "https://login.microsoftonline.com",
+                "contoso.onmicrosoft.com",
+                "https://login.microsoftonline.com/contoso.onmicrosoft.com/oauth2/v2.0/token",
+            ),
+            (
+                "https://login.microsoftonline.us/",
+                "11-22",
+                "https://login.microsoftonline.us/11-22/oauth2/v2.0/token",
+            ),
+            (
+                "https://gateway.example.org/entra/?a=b#c",
+                "t",
+                "https://gateway.example.org/entra/t/oauth2/v2.0/token",
+            ),
+            (
+                "http://127.0.0.1:8080",
+                "a/b?c",
+                "http://127.0.0.1:8080/a%2Fb%3Fc/oauth2/v2.0/token",
+            ),
+            (
+                "http://[::1]:8080",
+                "t",
+                "http://[::1]:8080/t/oauth2/v2.0/token",
+            ),
+        ];
+        for (authority, tenant, expected) in table {
+            assert_eq!(endpoint(authority, tenant).as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn a_secret_is_never_sent_in_clear_text_or_to_no_server() {
+        let table = [
+            (
+                "http://login.microsoftonline.com",
+                "t",
+                AuthorityError::Plaintext,
+            ),
+            (
+                "http://localhost.example.org",
+                "t",
+                AuthorityError::Plaintext,
+            ),
+            (
+                "ftp://login.microsoftonline.com",
+                "t",
+                AuthorityError::NotHttp,
+            ),
+            (
+                "https://user:pass@login.microsoftonline.com",
+                "t",
+                AuthorityError::UserInfo,
+            ),
+            (
+                "https://login.microsoftonline.com",
+                "",
+                AuthorityError::Tenant,
+            ),
+            (
+                "https://login.microsoftonline.com",
+                "..",
+                AuthorityError::Tenant,
+            ),
+        ];
+        for (authority, tenant, expected) in table {
+            assert_eq!(endpoint(authority, tenant), Err(expected), "{authority}");
+        }
+    }
+}

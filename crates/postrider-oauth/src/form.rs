@@ -218,3 +218,60 @@ impl Draft {
 fn encoded(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use url::Url;
+
+    use super::*;
+
+    fn written(client: &TokenClient, secret: &str) -> String {
+        let proof = Proof::Secret(SecretString::from(secret));
+        let form = Form::token(client, &proof, Wall(0)).unwrap();
+        form.body().expose_secret().to_owned()
+    }
+
+    #[test]
+    fn every_printable_character_of_a_secret_survives_the_form() {
+        let printable: String = (' '..='~').chain("äß€😀".chars()).collect();
+        let authority = Url::parse("https://login.microsoftonline.com").unwrap();
+        let ours = TokenClient::microsoft(
+            &authority,
+            "t",
+            "id&=+",
+            "https://outlook.office365.com/.default",
+        )
+        .unwrap();
+        let form = written(&ours, &printable);
+        assert!(form.bytes().all(|byte| byte.is_ascii_graphic()));
+        let back: Vec<(String, String)> = form_urlencoded::parse(form.as_bytes())
+            .into_owned()
+            .collect();
+        let expected = [
+            ("grant_type", "client_credentials"),
+            ("scope", "https://outlook.office365.com/.default"),
+            ("client_id", "id&=+"),
+            ("client_secret", printable.as_str()),
+        ];
+        let expected: Vec<_> = expected
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        assert_eq!(back, expected);
+        let encoded = [
+            (" ", "+"),
+            ("+", "%2B"),
+            ("~", "%7E"),
+            ("%", "%25"),
+            ("&", "%26"),
+            ("=", "%3D"),
+            ("/", "%2F"),
+        ];
+        for (plain, wire) in encoded {
+            let form = written(&ours, plain);
+            assert!(
+                form.ends_with(&format!("client_secret={wire}")),
+                "{plain}: {form}"
+            );
+        }
+    }
+}

@@ -1,10 +1,18 @@
 //! Takes out of a server's words what must not be printed: what was sent to it, anything that looks
 //! like a token, and a URL's user and password. What is left is one short printable line.
 
+use std::cmp::Reverse;
+
 use secrecy::{ExposeSecret, SecretString};
 use url::form_urlencoded;
 
 use crate::error::one_line;
+
+/// Fewer characters are no secret, and would be taken out of every other word.
+const SECRET_BYTES_MIN: usize = 4;
+
+/// Of a long secret so much is enough to be known again where a server cuts it short.
+const HEAD_BYTES: usize = 6;
 
 /// The secret parts of one request.
 #[derive(Debug, Default)]
@@ -12,7 +20,7 @@ pub(crate) struct Sent(Vec<SecretString>);
 
 impl Sent {
     pub(crate) fn add(&mut self, secret: &str) {
-        if secret.is_empty() {
+        if secret.len() < SECRET_BYTES_MIN {
             return;
         }
         self.0.push(SecretString::from(secret));
@@ -23,15 +31,46 @@ impl Sent {
     }
 
     pub(crate) fn clean(&self, words: &str) -> String {
-        // The longest first: a short one may be a part of it.
-        let mut secrets: Vec<&str> = self.0.iter().map(ExposeSecret::expose_secret).collect();
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        let mut words = words.to_owned();
-        for secret in secrets {
-            words = words.replace(secret, "[secret]");
+        let mut clean = String::with_capacity(words.len());
+        let mut rest = words;
+        while let Some((start, length)) = self.first_in(rest) {
+            clean.push_str(&rest[..start]);
+            clean.push_str("[secret]");
+            rest = &rest[start + length..];
         }
-        one_line(&without_user_info(&without_tokens(&words)))
+        clean.push_str(rest);
+        one_line(&without_user_info(&without_tokens(&clean)))
     }
+
+    /// Where the first secret is, and how much of it: of several that begin there, the most.
+    fn first_in(&self, words: &str) -> Option<(usize, usize)> {
+        self.0
+            .iter()
+            .map(ExposeSecret::expose_secret)
+            .filter_map(|secret| Some((words.find(head(secret))?, secret)))
+            .map(|(start, secret)| (start, Reverse(same(&words[start..], secret))))
+            .min()
+            .map(|(start, Reverse(length))| (start, length))
+    }
+}
+
+/// By what a secret is known.
+fn head(secret: &str) -> &str {
+    if secret.len() < 2 * HEAD_BYTES {
+        secret
+    } else {
+        &secret[..secret.ceil_char_boundary(HEAD_BYTES)]
+    }
+}
+
+/// Bytes of `words` that are as the secret begins.
+fn same(words: &str, secret: &str) -> usize {
+    words
+        .chars()
+        .zip(secret.chars())
+        .take_while(|(said, ours)| said == ours)
+        .map(|(said, _)| said.len_utf8())
+        .sum()
 }
 
 /// A JWT begins with `eyJ`, the base64url of `{"`. One that is cut off in the middle counts as well.
@@ -79,13 +118,18 @@ mod tests {
     #[test]
     fn what_was_sent_is_taken_out_plain_and_encoded() {
         let mut sent = Sent::default();
-        sent.add("p~ss+word/1");
-        sent.add("");
+        sent.add("p~ss+word/1 & more");
+        sent.add("e");
         sent.add("p~ss");
         let table = [
-            ("bad p~ss+word/1 given", "bad [secret] given"),
-            ("bad p%7Ess%2Bword%2F1 given", "bad [secret] given"),
+            ("bad p~ss+word/1 & more given", "bad [secret] given"),
+            ("bad p%7Ess%2Bword%2F1+%26+more given", "bad [secret] given"),
             ("bad p~ss, too", "bad [secret], too"),
+            (
+                "it begins with p~ss+wo... they say",
+                "it begins with [secret]... they say",
+            ),
+            ("cut: p%7Ess%2", "cut: [secret]"),
             ("nothing here", "nothing here"),
         ];
         for (words, expected) in table {
