@@ -22,7 +22,6 @@ use crate::{
     config::Mailbox,
     gate::{Login, MailboxGate},
     shared::{RampKey, Share, Shared},
-    telemetry::mail::State,
     tokens::{CredentialFailure, Next},
     watch_line::{Trouble, WatchLine},
 };
@@ -40,9 +39,13 @@ pub(super) async fn open(
     folder: &FolderName,
     gate: &Arc<MailboxGate>,
     line: &Arc<WatchLine>,
+    purpose: Purpose,
 ) -> Result<Box<Open>, Failure> {
-    let login = admitted(gate, line).await?;
-    match Box::pin(open_permitted(shared, mailbox, folder, line)).await {
+    if let Purpose::Successor { of } = purpose {
+        await_newer(shared, mailbox, of).await?;
+    }
+    let login = admitted(gate, line, purpose).await?;
+    match Box::pin(open_permitted(shared, mailbox, folder, line, purpose)).await {
         Ok(Reached {
             session,
             name,
@@ -92,10 +95,14 @@ fn throttled_at_login(shared: &Shared, mailbox: &Mailbox) {
 
 /// The right to log in. While another folder of the mailbox logs in, which may have to wait for its
 /// own turn, a watch waits with it: that is no failure. A standby session does not wait.
-async fn admitted(gate: &Arc<MailboxGate>, line: &WatchLine) -> Result<Login, Failure> {
+async fn admitted(
+    gate: &Arc<MailboxGate>,
+    line: &WatchLine,
+    purpose: Purpose,
+) -> Result<Login, Failure> {
     let _ours = line.our_wait();
     let give_up = clock::monotonic() + TURN_MAX;
-    let patient = line.with_status(|status| status.state == State::Connecting);
+    let patient = purpose == Purpose::Watch;
     loop {
         let until = match gate.admit() {
             Ok(login) => return Ok(login),
@@ -120,6 +127,33 @@ fn shut(gate: &MailboxGate, until: Monotonic) -> Failure {
     }
 }
 
+/// What a session is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// There is none.
+    Watch,
+    /// To take over from one whose token ends then.
+    Successor { of: Option<Monotonic> },
+}
+
+/// A successor with the same token would end at the same moment: while the token endpoint has no
+/// newer one, logging in again would be of no use, and a thousand mailboxes would do it.
+async fn await_newer(
+    shared: &Shared,
+    mailbox: &Mailbox,
+    of: Option<Monotonic>,
+) -> Result<(), Failure> {
+    let Some(ends) = of else { return Ok(()) };
+    let asked = shared.tokens.login(&mailbox.key, &mailbox.credential).await;
+    let access = asked.map_err(|failure| failure.failure())?;
+    match access.expires {
+        Some(expires) if expires <= ends => {
+            Err(Failure::CredentialUnavailable { retry_after: None })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// A session that may become an open one.
 struct Reached {
     session: imap::session::Session,
@@ -133,6 +167,7 @@ async fn open_permitted(
     mailbox: &Arc<Mailbox>,
     folder: &FolderName,
     line: &Arc<WatchLine>,
+    purpose: Purpose,
 ) -> Result<Reached, (Failure, String)> {
     let turn = line.our_wait();
     // Whoever waits for a token waits here and queues then: a thousand that had their turns while
@@ -144,7 +179,7 @@ async fn open_permitted(
         .map_err(credential_failed)?;
     let stopping = |what: &str| (Failure::Connection, format!("{what} is stopping"));
     let share = tokio::select! {
-        share = Box::pin(admitted_by_server(shared, mailbox, line)) => {
+        share = Box::pin(admitted_by_server(shared, mailbox, line, purpose)) => {
             let key = RampKey::of(mailbox);
             tokio::select! {
                 () = shared.ramp.turn(&key) => share?,
@@ -206,6 +241,7 @@ async fn admitted_by_server(
     shared: &Shared,
     mailbox: &Mailbox,
     line: &WatchLine,
+    purpose: Purpose,
 ) -> Result<Option<Share>, (Failure, String)> {
     let server = &mailbox.server;
     let Some(max) = server.connections_max else {
@@ -216,8 +252,7 @@ async fn admitted_by_server(
         "waits for one of the {max} connections to {}:{} that all mailboxes share",
         server.host, server.port
     );
-    let is_standby = !line.with_status(|status| status.state == State::Connecting);
-    if is_standby {
+    if purpose != Purpose::Watch {
         let share = queue.try_take().ok_or((Failure::ConnectionLimit, detail))?;
         return Ok(Some(share));
     }

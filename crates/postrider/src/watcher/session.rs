@@ -40,6 +40,7 @@ impl Watcher {
                     &self.folder,
                     &self.gate,
                     &self.line,
+                    opening::Purpose::Watch,
                 )
                 .await?
             }

@@ -60,6 +60,9 @@ impl Watcher {
             let Some(open) = self.session.as_mut() else {
                 return Input::Failed(Failure::Connection);
             };
+            let purpose = opening::Purpose::Successor {
+                of: open.selected.session_ends,
+            };
             let ours = interruption(&self.line, &mut self.standby, standby_at, || {
                 let (shared, mailbox, folder) = (
                     self.shared.clone(),
@@ -68,7 +71,7 @@ impl Watcher {
                 );
                 let (gate, line) = (self.gate.clone(), self.line.clone());
                 tokio::spawn(async move {
-                    opening::open(&shared, &mailbox, &folder, &gate, &line).await
+                    opening::open(&shared, &mailbox, &folder, &gate, &line, purpose).await
                 })
             });
             let slot = &mut interrupt;

@@ -106,7 +106,11 @@ impl Bench {
     }
 
     pub(crate) fn step(&mut self, input: Input) -> Effect {
-        self.watch.step(input, self.now, Chance(0.5))
+        self.step_with(input, 0.5)
+    }
+
+    pub(crate) fn step_with(&mut self, input: Input, chance: f64) -> Effect {
+        self.watch.step(input, self.now, Chance(chance))
     }
 
     pub(crate) fn pass(&mut self, duration: Duration) {

@@ -1,5 +1,7 @@
 //! Sessions: failures, waits, successors and orders.
 
+use postrider_core::token::TokenPolicy;
+
 use super::*;
 
 #[test]
@@ -133,6 +135,47 @@ fn a_successor_is_opened_before_the_token_ends_and_adopted() {
         matches!(effect, Effect::Survey { .. }),
         "an adopted session is reconciled too"
     );
+}
+
+/// Two hundred mailboxes with one token: their successors are spread evenly, none is opened before
+/// there is a newer token, and none so late that its login would be cut off.
+#[test]
+fn successors_of_sessions_with_one_token_are_spread_over_the_lead() {
+    for minutes in [1, 10, 25, 60, 75, 24 * 60] {
+        let life = Duration::from_secs(60 * minutes);
+        let lead = Duration::from_secs(300).min(life / 5);
+        let mut leads = Vec::new();
+        for mailbox in 0..200 {
+            let (mut bench, _) = Bench::start(stored(7));
+            let begins = bench.now.monotonic;
+            let input = Input::Opened(Selected {
+                uid_validity: UidValidity(4),
+                uid_next: Uid::new(8),
+                exists: 7,
+                highest: Uid::new(7),
+                session_ends: Some(begins + life),
+            });
+            bench.step_with(input, f64::from(mailbox) / 200.0);
+            let effect = bench.step(surveyed([]));
+            let Effect::Wait {
+                standby_at: Some(at),
+                ..
+            } = effect
+            else {
+                panic!("{effect:?}");
+            };
+            leads.push(begins + life - at);
+            for chance in [0.0, 1.0] {
+                let token = TokenPolicy::default().life(begins, life, None, Chance(chance));
+                assert!(token.refresh_at <= at, "{minutes} min");
+            }
+        }
+        leads.sort();
+        let millisecond = Duration::from_millis(1);
+        assert!(leads[0] + millisecond >= lead / 2 && leads[199] <= lead);
+        let apart = leads.windows(2).map(|pair| pair[1] - pair[0]);
+        assert!(apart.max() <= Some(lead / 400 + 2 * millisecond));
+    }
 }
 
 #[test]
