@@ -9,6 +9,7 @@ use postrider_core::{
     watch::Failure,
 };
 use postrider_imap::server::Login;
+use postrider_oauth::error::TokenError;
 use secrecy::SecretString;
 
 /// What to log in with, now.
@@ -53,6 +54,8 @@ pub enum CredentialFailure {
     Refused {
         credential: CredentialKey,
         detail: String,
+        /// What the token endpoint said; `None` where nothing was asked.
+        error: Option<Box<TokenError>>,
         retry_after: Option<Duration>,
     },
     /// It passes by itself.
@@ -60,11 +63,20 @@ pub enum CredentialFailure {
     Unavailable {
         credential: CredentialKey,
         detail: String,
+        error: Option<Box<TokenError>>,
         retry_after: Option<Duration>,
     },
 }
 
 impl CredentialFailure {
+    /// What the token endpoint said, where one was asked.
+    pub fn token_error(&self) -> Option<&TokenError> {
+        match self {
+            Self::Unknown(_) => None,
+            Self::Refused { error, .. } | Self::Unavailable { error, .. } => error.as_deref(),
+        }
+    }
+
     /// What it means for a watch.
     pub fn failure(&self) -> Failure {
         match self {
@@ -149,4 +161,5 @@ pub struct CredentialStatus {
 pub struct LastError {
     pub at: Wall,
     pub detail: String,
+    pub error: Option<Box<TokenError>>,
 }

@@ -73,6 +73,7 @@ impl PasswordSlot {
         let index = state.tries.get(mailbox).map_or(0, |tried| tried.index);
         let Some(password) = passwords.get(index).or_else(|| passwords.first()) else {
             return Err(CredentialFailure::Refused {
+                error: None,
                 credential: credential.clone(),
                 detail: problems(&state.list),
                 retry_after: None,

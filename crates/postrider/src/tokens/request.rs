@@ -33,6 +33,7 @@ enum Attempt {
     Failed {
         failure: Failure,
         detail: String,
+        error: Option<Box<TokenError>>,
     },
 }
 
@@ -131,6 +132,7 @@ async fn attempt(slot: &TokenSlot, list: &SecretList) -> Attempt {
         None => Attempt::Failed {
             failure: Failure::Refused,
             detail: list.problems().collect::<Vec<_>>().join("; "),
+            error: None,
         },
     }
 }
@@ -139,6 +141,7 @@ fn failed(error: &TokenError) -> Attempt {
     Attempt::Failed {
         failure: error.failure(),
         detail: format!("{error}; hint: {}", error.hint()),
+        error: Some(Box::new(error.clone())),
     }
 }
 
@@ -185,7 +188,11 @@ fn land(slot: &TokenSlot, flight: &Flight, attempt: Attempt) -> Outcome {
                 }
             }
         }
-        Attempt::Failed { failure, detail } => {
+        Attempt::Failed {
+            failure,
+            detail,
+            error,
+        } => {
             let failed = state
                 .cache
                 .failed(flight, failure, clock::monotonic(), clock::chance());
@@ -195,6 +202,7 @@ fn land(slot: &TokenSlot, flight: &Flight, attempt: Attempt) -> Outcome {
                     state.last_error = Some(LastError {
                         at: clock::wall(),
                         detail: detail.clone(),
+                        error,
                     });
                     match failed {
                         Failed::Began(trouble) => News::Began(trouble, detail),

@@ -142,6 +142,7 @@ impl TokenSlot {
                     return Login::Done(Err(CredentialFailure::Unavailable {
                         credential: credential.clone(),
                         detail: "the token endpoint takes too long".to_owned(),
+                        error: None,
                         retry_after: None,
                     }));
                 }
@@ -173,16 +174,22 @@ impl TokenSlot {
                     .last_error
                     .as_ref()
                     .map_or_else(String::new, |error| error.detail.clone());
+                let error = state
+                    .last_error
+                    .as_ref()
+                    .and_then(|last| last.error.clone());
                 let retry_after = Some(until - now);
                 Some(Err(match trouble {
                     Trouble::Refused => CredentialFailure::Refused {
                         credential,
                         detail,
+                        error,
                         retry_after,
                     },
                     Trouble::Outage => CredentialFailure::Unavailable {
                         credential,
                         detail,
+                        error,
                         retry_after,
                     },
                 }))
