@@ -81,7 +81,7 @@ impl Authorization {
         query
             .append_pair("response_type", "code")
             .append_pair("client_id", client_id)
-            .append_pair("redirect_uri", redirect.as_str())
+            .append_pair("redirect_uri", client.redirect_uri(redirect))
             .append_pair("state", state.expose_secret())
             .append_pair("code_challenge", &challenge(&verifier))
             .append_pair("code_challenge_method", "S256");
@@ -243,7 +243,7 @@ mod tests {
             ("response_type", "code"),
             ("response_mode", "query"),
             ("client_id", "client"),
-            ("redirect_uri", "http://localhost:8400/"),
+            ("redirect_uri", "http://localhost:8400"),
             (
                 "scope",
                 "https://outlook.office.com/IMAP.AccessAsUser.All offline_access",

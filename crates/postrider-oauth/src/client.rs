@@ -248,6 +248,19 @@ impl TokenClient {
         grant::read(self.provider(), &answer, form.sent(), now)
     }
 
+    /// How a redirect address is written in requests. Microsoft's own libraries write one without a
+    /// path as it is registered, without a slash; elsewhere it is compared letter by letter.
+    pub(crate) fn redirect_uri<'a>(&self, redirect: &'a Url) -> &'a str {
+        let text = redirect.as_str();
+        match self.provider() {
+            Provider::Microsoft if redirect.path() == "/" => text.strip_suffix('/').unwrap_or(text),
+            Provider::Microsoft
+            | Provider::ManagedIdentity
+            | Provider::Google
+            | Provider::OAuth2 => text,
+        }
+    }
+
     pub(crate) fn kind(&self) -> &Kind {
         &self.kind
     }

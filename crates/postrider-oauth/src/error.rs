@@ -9,6 +9,7 @@ use crate::{
     advice::{advice, by_error},
     client::Provider,
     grant,
+    redact::Sent,
 };
 
 /// Characters of a server's words that are kept.
@@ -200,7 +201,7 @@ fn innermost(error: &reqwest::Error) -> String {
         words = inner.to_string();
         source = inner.source();
     }
-    one_line(&words)
+    Sent::default().clean(&words)
 }
 
 pub(crate) fn said(description: &str) -> String {

@@ -124,7 +124,11 @@ impl Draft {
                 )?;
                 self.client_assertion(client, client_id, &jwt);
             }
-            Proof::Assertion(jwt) => self.client_assertion(client, client_id, jwt),
+            // It comes from a file, whose last line may end.
+            Proof::Assertion(jwt) => {
+                let jwt = SecretString::from(jwt.expose_secret().trim());
+                self.client_assertion(client, client_id, &jwt);
+            }
             Proof::RefreshToken {
                 token,
                 client_secret,
@@ -143,7 +147,7 @@ impl Draft {
                 self.plain("grant_type", "authorization_code");
                 self.secret("code", code);
                 self.secret("code_verifier", verifier);
-                self.plain("redirect_uri", redirect.as_str());
+                self.plain("redirect_uri", client.redirect_uri(redirect));
                 self.client(client, client_id, client_secret.as_ref());
             }
             Proof::DeviceCode {

@@ -98,7 +98,7 @@ async fn a_refresh_token_is_exchanged_and_a_new_one_handed_on() {
 #[tokio::test]
 async fn a_federated_token_is_sent_as_it_is() {
     let endpoint = Endpoint::granting().await;
-    let proof = Proof::Assertion(secret("eyJhbGciOiJSUzI1NiJ9.e30.c2ln"));
+    let proof = Proof::Assertion(secret("eyJhbGciOiJSUzI1NiJ9.e30.c2ln\n"));
     ask(&endpoint.microsoft(), &proof).await.unwrap();
     let form = endpoint.last().form();
     assert_eq!(form["client_assertion"], "eyJhbGciOiJSUzI1NiJ9.e30.c2ln");
