@@ -9,11 +9,16 @@ use postrider_core::{
     time::Monotonic,
     watch::{Failure, Selected},
 };
-use postrider_imap::session::Session;
+use postrider_imap::{role::Role, session::Session};
 
 use super::Admin;
 use crate::{
-    clock, directory::Worker, gate::OpenSession, network, telemetry::mail::State,
+    clock,
+    directory::Worker,
+    gate::OpenSession,
+    network,
+    shared::{RampKey, Share},
+    telemetry::mail::State,
     watcher::session::imap_server,
 };
 
@@ -32,10 +37,18 @@ pub(super) struct Seen {
     /// The watched folders.
     pub(super) folders: BTreeMap<FolderName, Selected>,
     /// Where the message is.
-    pub(super) places: Vec<(FolderName, Uid)>,
+    pub(super) places: Vec<Place>,
     pub(super) opened: u32,
     pub(super) left_out: Vec<String>,
     pub(super) note: Option<String>,
+}
+
+pub(super) struct Place {
+    /// As the server calls it.
+    pub(super) name: FolderName,
+    pub(super) uid: Uid,
+    /// As the configuration calls it, where it is watched.
+    pub(super) watched: Option<FolderName>,
 }
 
 impl Seen {
@@ -53,7 +66,11 @@ pub(super) async fn look(admin: &Admin, worker: &Worker, message_id: Option<&str
     }
     let until = clock::monotonic() + TIME_MAX;
     let opened = tokio::time::timeout(TIME_MAX, open(admin, worker)).await;
-    let (mut session, _counts) = match opened {
+    let Opened {
+        mut session,
+        _counts,
+        _share,
+    } = match opened {
         Ok(Ok(opened)) => opened,
         Ok(Err(why)) => return Seen::nothing(&why),
         Err(_) => return Seen::nothing("logging in took too long"),
@@ -86,12 +103,28 @@ fn not_now(worker: &Worker) -> Option<&'static str> {
     cannot.then_some("it was not asked: the watch itself does not get in")
 }
 
-async fn open(admin: &Admin, worker: &Worker) -> Result<(Session, OpenSession), String> {
+/// A session that counts as one of its mailbox's, and of its server's, while it is open.
+struct Opened {
+    session: Session,
+    _counts: OpenSession,
+    _share: Option<Share>,
+}
+
+async fn open(admin: &Admin, worker: &Worker) -> Result<Opened, String> {
     let (shared, mailbox) = (&admin.shared, &worker.mailbox);
+    let in_use = |what: &str| format!("it was not asked: {what} connections are in use");
     let Ok(login) = worker.gate.admit() else {
-        return Err("it was not asked: the mailbox's connections are in use".to_owned());
+        return Err(in_use("the mailbox's"));
     };
-    shared.ramp.turn(&mailbox.server.host).await;
+    let server = &mailbox.server;
+    let share = match server.connections_max {
+        None => None,
+        Some(max) => {
+            let queue = shared.connections.of(&server.host, server.port, max);
+            Some(queue.try_take().ok_or_else(|| in_use("the server's"))?)
+        }
+    };
+    shared.ramp.turn(&RampKey::of(mailbox)).await;
     let access = shared
         .tokens
         .login(&mailbox.key, &mailbox.credential)
@@ -103,7 +136,11 @@ async fn open(admin: &Admin, worker: &Worker) -> Result<(Session, OpenSession), 
     let proxy = proxy.map_err(|error| error.to_string())?;
     let at = imap_server(&mailbox.server, tls, proxy);
     match Session::open(&at, &access.login(&mailbox.username)).await {
-        Ok(session) => Ok((session, login.opened())),
+        Ok(session) => Ok(Opened {
+            session,
+            _counts: login.opened(),
+            _share: share,
+        }),
         Err(error) => {
             match error.failure() {
                 // What it means for the mailbox is the watch's to find out, at its own pace.
@@ -134,15 +171,20 @@ async fn visit(
     until: Monotonic,
     seen: &mut Seen,
 ) -> Result<(), String> {
-    let watched: Vec<FolderName> = worker
-        .lines
-        .iter()
-        .map(|line| line.key.folder.clone())
-        .collect();
-    for folder in &watched {
-        if let Some(selected) = visit_one(session, folder, message_id, until, seen).await? {
+    let mut watched = Vec::new();
+    for line in worker.lines.iter() {
+        let folder = &line.key.folder;
+        let Some(name) = named(session, folder, until, seen).await? else {
+            continue;
+        };
+        let visit = Visit {
+            name: name.clone(),
+            watched: Some(folder.clone()),
+        };
+        if let Some(selected) = visit_one(session, visit, message_id, until, seen).await? {
             seen.folders.insert(folder.clone(), selected);
         }
+        watched.push(name);
     }
     if message_id.is_none() {
         return Ok(());
@@ -157,7 +199,11 @@ async fn visit(
         if number >= FOLDERS_MAX || clock::monotonic() >= until {
             seen.left_out.push(folder.to_string());
         } else {
-            visit_one(session, &folder, message_id, until, seen).await?;
+            let visit = Visit {
+                name: folder,
+                watched: None,
+            };
+            visit_one(session, visit, message_id, until, seen).await?;
         }
     }
     match seen.left_out.is_empty() {
@@ -166,10 +212,36 @@ async fn visit(
     }
 }
 
+/// The folder's own name, where the configuration names it by its role.
+async fn named(
+    session: &mut Session,
+    folder: &FolderName,
+    until: Monotonic,
+    seen: &mut Seen,
+) -> Result<Option<FolderName>, String> {
+    let Some(role) = Role::parse(folder.as_str()) else {
+        return Ok(Some(folder.clone()));
+    };
+    match within(until, session.folder_of(role)).await {
+        Ok(name) => Ok(Some(name)),
+        Err(why) if session.is_closed() => Err(why),
+        Err(_) => {
+            seen.left_out.push(folder.to_string());
+            Ok(None)
+        }
+    }
+}
+
+/// A folder to look into.
+struct Visit {
+    name: FolderName,
+    watched: Option<FolderName>,
+}
+
 /// `None` where this folder cannot be opened; an error where the session is over.
 async fn visit_one(
     session: &mut Session,
-    folder: &FolderName,
+    visit: Visit,
     message_id: Option<&str>,
     until: Monotonic,
     seen: &mut Seen,
@@ -177,11 +249,11 @@ async fn visit_one(
     if clock::monotonic() >= until {
         return Err(OVER.to_owned());
     }
-    let selected = match within(until, session.examine(folder)).await {
+    let selected = match within(until, session.examine(&visit.name)).await {
         Ok(selected) => selected,
         Err(why) if session.is_closed() => return Err(why),
         Err(_) => {
-            seen.left_out.push(folder.to_string());
+            seen.left_out.push(visit.name.to_string());
             return Ok(None);
         }
     };
@@ -189,8 +261,13 @@ async fn visit_one(
     if let Some(message_id) = message_id {
         let query = format!("<{message_id}>");
         let found = within(until, session.search_message_id(&query)).await?;
-        let found = found.into_iter().take(COPIES_MAX);
-        seen.places.extend(found.map(|uid| (folder.clone(), uid)));
+        for uid in found.into_iter().take(COPIES_MAX) {
+            seen.places.push(Place {
+                name: visit.name.clone(),
+                uid,
+                watched: visit.watched.clone(),
+            });
+        }
     }
     Ok(Some(selected))
 }
