@@ -11,7 +11,11 @@ use std::{
 
 use bytes::Bytes;
 use postrider_core::{
-    delivery::{Attempt, Failure, RetryAfter, parse_http_date},
+    delivery::{
+        Attempt, Class, Failure, RetryAfter,
+        classify::{Classifier, Control},
+        parse_http_date,
+    },
     time::Wall,
 };
 use reqwest::{
@@ -49,6 +53,8 @@ pub struct Settings {
     /// PEM; then no other authority is trusted.
     pub ca_file: Option<PathBuf>,
     pub proxy: Proxy,
+    /// What the endpoint's answers mean.
+    pub classifier: Classifier,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -86,6 +92,7 @@ pub struct Client {
     /// What every request has, a password of the URL as a header among it.
     url: Url,
     headers: HeaderMap,
+    classifier: Classifier,
 }
 
 impl fmt::Debug for Client {
@@ -135,6 +142,7 @@ impl Client {
             http,
             url: request.url().clone(),
             headers: request.headers().clone(),
+            classifier: settings.classifier.clone(),
         })
     }
 
@@ -164,25 +172,29 @@ impl Client {
         match self.http.execute(request).await {
             Ok(response) => {
                 let status = response.status().as_u16();
-                let header = |name| {
+                let header = |name: &str| {
                     response
                         .headers()
                         .get(name)
                         .and_then(|value: &HeaderValue| value.to_str().ok())
                 };
-                let date = header(DATE).and_then(parse_http_date);
+                let date = header(DATE.as_str()).and_then(parse_http_date);
                 let retry_after = match response.headers().get(RETRY_AFTER) {
                     Some(value) => RetryAfter::parse(Some(value.to_str().unwrap_or(""))),
                     None => RetryAfter::Absent,
                 };
+                let control = Control::parse(header("webhook-delivery"));
                 let start = read_start(response).await;
+                let class = self.classifier.class(status, &start);
                 told(
                     Attempt::Answered {
                         status,
                         retry_after,
+                        class,
+                        control,
                     },
                     date,
-                    note(status, &start),
+                    note(status, class, &start),
                 )
             }
             Err(error) => {
@@ -255,10 +267,10 @@ async fn read_start(mut response: Response) -> Vec<u8> {
     start
 }
 
-fn note(status: u16, start: &[u8]) -> String {
-    match status {
-        200..=299 => format!("answered {status}"),
-        _ => {
+fn note(status: u16, class: Class, start: &[u8]) -> String {
+    match class {
+        Class::Delivered => format!("answered {status}"),
+        Class::Refused | Class::Failing | Class::Trouble => {
             let excerpt = answer::excerpt(start);
             if excerpt.is_empty() {
                 format!("answered {status}")

@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::{Attempt, Class, RetryPolicy};
+use super::{Attempt, Class, RetryPolicy, classify::Control};
 use crate::{
     backoff::Chance,
     time::{Monotonic, Now, Wall},
@@ -49,6 +49,8 @@ pub enum DeadReason {
     Refused,
     /// Its own time is used up.
     GivenUp,
+    /// The receiver said that it will never take it.
+    Aborted,
 }
 
 /// What changed for the endpoint.
@@ -108,6 +110,8 @@ pub enum Probe {
 #[derive(Clone, Copy, Debug)]
 struct Failing {
     since: Monotonic,
+    /// The same without any trouble of the endpoint.
+    holding_up_since: Monotonic,
     /// Where the account of accepted time stood when its own was last added up; `None` when the
     /// endpoint has been in trouble since.
     mark: Option<Duration>,
@@ -214,6 +218,14 @@ impl EndpointHealth {
     /// Judges the outcome of one attempt.
     pub fn judge(&mut self, owed: &Owed, attempt: Attempt, now: Now, chance: Chance) -> Judgement {
         let class = self.class(owed, attempt);
+        if attempt.control() == Control::Abort && class != Class::Delivered {
+            // A receiver that says this is well.
+            return Judgement {
+                class: Class::Refused,
+                verdict: Verdict::Dead(DeadReason::Aborted),
+                change: self.accepted(owed, now),
+            };
+        }
         let (verdict, change) = match class {
             Class::Delivered => (Verdict::Delivered, self.accepted(owed, now)),
             Class::Trouble => self.trouble(owed, attempt, now, chance),
@@ -253,6 +265,10 @@ impl EndpointHealth {
         match self.state {
             State::Closed => None,
             State::Open { since, .. } => {
+                // The trouble was no failing of theirs.
+                for known in self.failing.values_mut() {
+                    known.holding_up_since = now.monotonic;
+                }
                 self.state = State::HalfOpen {
                     since,
                     limit: self.in_flight_max.min(2),
@@ -326,6 +342,7 @@ impl EndpointHealth {
         for known in self.failing.values_mut() {
             known.mark = None;
             known.since = now.monotonic;
+            known.holding_up_since = now.monotonic;
         }
         Some(change)
     }
@@ -404,6 +421,7 @@ impl EndpointHealth {
             Class::Delivered | Class::Failing | Class::Trouble => (0, None),
         };
         let since = known.map_or(now.monotonic, |known| known.since);
+        let holding_up_since = known.map_or(now.monotonic, |known| known.holding_up_since);
         self.remember(owed.delivery, now.monotonic, false);
         Account {
             refusals,
@@ -412,6 +430,7 @@ impl EndpointHealth {
             own_time: owed.own_time + proven,
             others_accepted,
             failing_for: now.monotonic - since,
+            holding_up_for: now.monotonic - holding_up_since,
         }
     }
 
@@ -445,7 +464,7 @@ impl EndpointHealth {
             refusals: account.refusals,
             refused_since: account.refused_since,
             own_time: account.own_time,
-            aside: account.failing_for >= self.policy.order_block_max,
+            aside: account.holding_up_for >= self.policy.order_block_max,
         }
     }
 
@@ -469,6 +488,7 @@ impl EndpointHealth {
         };
         let known = self.failing.entry(delivery).or_insert(Failing {
             since: now,
+            holding_up_since: now,
             mark: None,
             accepted: 0,
             troubled,
@@ -490,6 +510,7 @@ struct Account {
     own_time: Duration,
     others_accepted: bool,
     failing_for: Duration,
+    holding_up_for: Duration,
 }
 
 fn unchanged(owed: &Owed, wait: Duration) -> Verdict {

@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use crate::{backoff::Chance, time::Wall};
+use classify::Control;
 
+pub mod classify;
 pub mod health;
 pub mod order;
 
@@ -21,6 +23,9 @@ pub enum Attempt {
     Answered {
         status: u16,
         retry_after: RetryAfter,
+        /// What the endpoint's rules, or else the status, make of it.
+        class: Class,
+        control: Control,
     },
     Failed(Failure),
 }
@@ -70,14 +75,26 @@ pub enum Class {
 }
 
 impl Attempt {
+    /// An answer that means what its status says.
+    pub const fn answered(status: u16, retry_after: RetryAfter) -> Self {
+        Self::Answered {
+            status,
+            retry_after,
+            class: Class::of_status(status),
+            control: Control::None,
+        }
+    }
+
+    pub fn control(self) -> Control {
+        match self {
+            Self::Answered { control, .. } => control,
+            Self::Failed(_) => Control::None,
+        }
+    }
+
     pub fn class(self) -> Class {
         match self {
-            Self::Answered { status, .. } => match status {
-                200..=299 => Class::Delivered,
-                400 | 413 | 415 | 422 => Class::Refused,
-                300..=399 | 401 | 403 | 404 | 405 | 407 | 410 | 429 => Class::Trouble,
-                _ => Class::Failing,
-            },
+            Self::Answered { class, .. } => class,
             Self::Failed(failure) => match failure {
                 Failure::Dns
                 | Failure::Connect
@@ -104,6 +121,7 @@ impl Attempt {
             Self::Answered {
                 status: 429 | 503,
                 retry_after,
+                ..
             } => match retry_after {
                 RetryAfter::Seconds(seconds) => Some(Duration::from_secs(seconds).min(max)),
                 RetryAfter::At(at) => Some(at.since(now).min(max)),
@@ -116,8 +134,13 @@ impl Attempt {
     /// The cause as metrics and logs name it: a closed set.
     pub fn outcome(self) -> &'static str {
         match self {
+            Self::Answered {
+                class: Class::Delivered,
+                ..
+            } => "delivered",
             Self::Answered { status, .. } => match status {
-                200..=299 => "delivered",
+                // By its body, or its control header.
+                200..=299 => "refused_in_body",
                 300..=399 => "redirect",
                 400 | 413 | 415 | 422 => "refused",
                 401 | 403 | 407 => "unauthorized",
@@ -142,6 +165,7 @@ impl Attempt {
     /// Every value that [`Attempt::outcome`] can have.
     pub const OUTCOMES: &'static [&'static str] = &[
         "delivered",
+        "refused_in_body",
         "redirect",
         "refused",
         "unauthorized",

@@ -46,10 +46,7 @@ struct World {
 }
 
 fn answered(status: u16) -> Attempt {
-    Attempt::Answered {
-        status,
-        retry_after: RetryAfter::Absent,
-    }
+    Attempt::answered(status, RetryAfter::Absent)
 }
 
 const OUTAGES: [Attempt; 8] = [
@@ -57,22 +54,10 @@ const OUTAGES: [Attempt; 8] = [
     Attempt::Failed(Failure::Dns),
     Attempt::Failed(Failure::Timeout),
     Attempt::Failed(Failure::ResetAfter),
-    Attempt::Answered {
-        status: 500,
-        retry_after: RetryAfter::Absent,
-    },
-    Attempt::Answered {
-        status: 404,
-        retry_after: RetryAfter::Absent,
-    },
-    Attempt::Answered {
-        status: 422,
-        retry_after: RetryAfter::Absent,
-    },
-    Attempt::Answered {
-        status: 429,
-        retry_after: RetryAfter::Seconds(20),
-    },
+    Attempt::answered(500, RetryAfter::Absent),
+    Attempt::answered(404, RetryAfter::Absent),
+    Attempt::answered(422, RetryAfter::Absent),
+    Attempt::answered(429, RetryAfter::Seconds(20)),
 ];
 
 impl World {
@@ -354,6 +339,7 @@ fn a_poisoned_event_ends_after_its_time_and_no_other_does() {
             let least = match reason {
                 DeadReason::Refused => HOUR,
                 DeadReason::GivenUp => 5 * 24 * HOUR,
+                DeadReason::Aborted => unreachable!("no receiver of this world aborts"),
             };
             assert!(
                 *age >= least,

@@ -10,7 +10,10 @@ use std::{
 
 use bytes::Bytes;
 use postrider_core::{
-    delivery::{Attempt, Failure, RetryAfter},
+    delivery::{
+        Attempt, Class, Failure, RetryAfter,
+        classify::{Classifier, Control, Rule, Statuses},
+    },
     time::Wall,
 };
 use postrider_webhook::{
@@ -34,6 +37,7 @@ fn settings(url: &str) -> Settings {
         connections_max: 4,
         ca_file: None,
         proxy: Proxy::None,
+        classifier: Classifier::default(),
     }
 }
 
@@ -113,13 +117,66 @@ async fn an_answer_is_told_with_status_dates_and_a_redacted_start() {
     let sent = send(&hook(at)).await;
     assert_eq!(
         sent.attempt,
-        Attempt::Answered {
-            status: 503,
-            retry_after: RetryAfter::Seconds(120)
-        }
+        Attempt::answered(503, RetryAfter::Seconds(120))
     );
     assert_eq!(sent.note, "answered 503: no room for [address] \\u{1b}[2J");
     assert_eq!(sent.date, Some(Wall(10_000)));
+}
+
+#[tokio::test]
+async fn an_answer_means_what_the_endpoints_rules_say_and_may_control_the_delivery() {
+    let rules = vec![Rule {
+        statuses: Statuses::Ranges(vec![(200, 200)]),
+        body: Some("not ok".to_owned()),
+        class: Class::Refused,
+    }];
+    let classifier = Classifier { rules };
+    for (status, headers, body, class, control, note) in [
+        (
+            200,
+            &[][..],
+            "ok",
+            Class::Delivered,
+            Control::None,
+            "answered 200",
+        ),
+        (
+            200,
+            &[],
+            "not ok - no queue",
+            Class::Refused,
+            Control::None,
+            "answered 200: not ok - no queue",
+        ),
+        (
+            410,
+            &[("webhook-delivery", "disable")],
+            "",
+            Class::Trouble,
+            Control::Disable,
+            "answered 410",
+        ),
+        (
+            422,
+            &[("webhook-delivery", "abort-message")],
+            "",
+            Class::Refused,
+            Control::Abort,
+            "answered 422",
+        ),
+    ] {
+        let (at, _) = receiver::axum(status, headers, body).await;
+        let settings = Settings {
+            classifier: classifier.clone(),
+            ..hook(at)
+        };
+        let sent = send(&settings).await;
+        assert_eq!(
+            (sent.attempt.class(), sent.attempt.control()),
+            (class, control)
+        );
+        assert_eq!(sent.note, note);
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ mod credential;
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use postrider_core::{
-    delivery::order::Order,
+    delivery::{classify::Classifier, order::Order},
     event::EventType,
     ids::{CredentialKey, EndpointKey, FolderName, MailboxKey},
     watch::Policy,
@@ -106,6 +106,15 @@ pub enum Proxy {
     Url(url::Url),
 }
 
+/// When what was not accepted is sent again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retry {
+    pub schedule: Arc<[Duration]>,
+    /// How long an event that fails for its own sake is tried.
+    pub give_up_after: Duration,
+    pub retry_after_max: Duration,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Endpoint {
     pub key: EndpointKey,
@@ -115,8 +124,9 @@ pub struct Endpoint {
     pub types: Vec<EventType>,
     pub max_in_flight: u32,
     pub timeout: Duration,
-    /// How long an event that fails for its own sake is tried.
-    pub give_up_after: Duration,
+    pub retry: Retry,
+    /// What its answers mean.
+    pub classifier: Classifier,
     /// What it gets one after the other, and how long an event that fails may hold up the others.
     pub order: Order,
     pub order_block_max: Duration,

@@ -2,6 +2,7 @@
 //! table that files are checked against, the JSON Schema and the reference page come from here.
 
 mod credential;
+mod endpoint;
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use credential::*;
+pub(crate) use endpoint::*;
 
 use super::units::{Size, Span};
 
@@ -287,64 +289,6 @@ pub(crate) enum OAuthMechanism {
 pub(crate) enum ServerRef {
     Name(String),
     Inline(Server),
-}
-
-/// A webhook destination.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub(crate) struct Endpoint {
-    /// Where events are posted. https, or http to this machine. No credentials in it.
-    pub(crate) url: Option<String>,
-    /// The signing secret (`whsec_…`), by reference. With a list, bodies are signed with all of them.
-    pub(crate) secret: Option<SecretRefs>,
-    /// The event types to send, or `["*"]` for all.
-    pub(crate) types: Vec<String>,
-    /// Requests that may run at a time.
-    #[schemars(range(min = 1, max = 1000))]
-    pub(crate) max_in_flight: u32,
-    /// How long one request may take, from connecting to the answer's end.
-    #[schemars(extend("x-min" = "1s", "x-max" = "5m"))]
-    pub(crate) timeout: Span,
-    /// How long an event that alone keeps failing is tried. While the endpoint itself is in trouble no event's time runs.
-    #[schemars(extend("x-min" = "1m", "x-max" = "365d"))]
-    pub(crate) give_up_after: Span,
-    /// What is sent one after the other: `none` (each event as soon as it can be), `mailbox`, or `thread` (the messages of a conversation; what belongs to none keeps its mailbox's order). An event that fails holds up those behind it, and no others.
-    pub(crate) order: Order,
-    /// How long an event that fails may hold up those behind it. Then they overtake it, and it is marked. While the endpoint itself is in trouble this time does not run.
-    #[schemars(extend("x-min" = "1s", "x-max" = "30d"))]
-    pub(crate) order_block_max: Span,
-    /// Send in clear text to another machine all the same. Bodies are signed, not hidden.
-    pub(crate) allow_plaintext: bool,
-    /// Certificates (PEM) to trust for this endpoint, in place of the system's.
-    pub(crate) ca_file: Option<String>,
-    /// Overrides `network.proxy`.
-    pub(crate) proxy: Option<String>,
-}
-
-impl Default for Endpoint {
-    fn default() -> Self {
-        Self {
-            url: None,
-            secret: None,
-            types: vec!["message.received".to_owned()],
-            max_in_flight: 4,
-            timeout: Span::seconds(15),
-            give_up_after: Span::days(5),
-            order: Order::None,
-            order_block_max: Span::minutes(60),
-            allow_plaintext: false,
-            ca_file: None,
-            proxy: None,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Order {
-    None,
-    Mailbox,
-    Thread,
 }
 
 /// What a group sets for its mailboxes and a mailbox for itself.

@@ -51,6 +51,7 @@ impl Post {
                 config::Proxy::Env => Proxy::Env,
                 config::Proxy::Url(url) => Proxy::Url(url.clone()),
             },
+            classifier: endpoint.classifier.clone(),
         };
         let client = Client::new(&settings).map_err(|error| error.to_string())?;
         Ok(Self {

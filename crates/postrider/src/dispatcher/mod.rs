@@ -32,7 +32,7 @@ use uuid::Uuid;
 use crate::{
     clock,
     config::{Config, Endpoint, Environment},
-    secrets::{Pace, Secrets},
+    secrets::{Pace, SecretList, Secrets},
     telemetry::{Telemetry, delivery::EndpointState},
 };
 use attempt::Post;
@@ -53,6 +53,12 @@ pub enum Transition {
     },
     /// The endpoint has recovered.
     Closed {
+        endpoint: EndpointKey,
+        at: Wall,
+        detail: String,
+    },
+    /// The receiver asked for nothing more, and the endpoint is paused.
+    Disabled {
         endpoint: EndpointKey,
         at: Wall,
         detail: String,
@@ -313,35 +319,9 @@ impl Dispatcher {
             .line(endpoint)
             .ok_or_else(|| OrderError::Unknown(endpoint.clone()))?;
         let deps = &self.0.deps;
-        let now = clock::wall();
         let settings = line.endpoint();
-        let secrets = deps.secrets.watch(&settings.secret);
-        let data = serde_json::json!({
-            "mailbox": null, "scope": endpoint.as_str(), "reason": "ping",
-            "detail": "an operator asked whether this endpoint can be reached", "hint": "", "since": now.rfc3339(),
-        });
-        let event = EventRow {
-            id: system_id(&deps.instance, endpoint.as_str(), EventType::Ping, now),
-            event_type: EventType::Ping,
-            mailbox: None,
-            subject: endpoint.as_str().to_owned(),
-            time: now,
-            stored_at: now,
-            data: data.to_string().into(),
-        };
-        let claimed = attempt::unstored(endpoint, event);
-        let list = secrets.borrow().clone();
-        let sent = match Post::new(&deps.instance, &settings, &list) {
-            Ok(post) => Arc::new(post).send(&claimed).await,
-            Err(why) => attempt::not_sent(why),
-        };
-        let told = Pinged {
-            event: claimed.event.id,
-            status: sent.attempt.status(),
-            outcome: sent.attempt.outcome(),
-            note: sent.note,
-            took: sent.took,
-        };
+        let list = deps.secrets.watch(&settings.secret).borrow().clone();
+        let told = ping(&deps.instance, &settings, &list).await;
         if told.outcome == "delivered" {
             line.order(Order::Probe);
         }
@@ -400,6 +380,37 @@ impl Dispatcher {
             &mut self.0.lanes.write().unwrap_or_else(PoisonError::into_inner),
             &self.0.deps,
         );
+    }
+}
+
+/// Sends a signed `ping` event to an endpoint, which needs neither a lane nor the store.
+pub async fn ping(instance: &Arc<str>, settings: &Endpoint, secrets: &SecretList) -> Pinged {
+    let now = clock::wall();
+    let endpoint = &settings.key;
+    let data = serde_json::json!({
+        "mailbox": null, "scope": endpoint.as_str(), "reason": "ping",
+        "detail": "an operator asked whether this endpoint can be reached", "hint": "", "since": now.rfc3339(),
+    });
+    let event = EventRow {
+        id: system_id(instance, endpoint.as_str(), EventType::Ping, now),
+        event_type: EventType::Ping,
+        mailbox: None,
+        subject: endpoint.as_str().to_owned(),
+        time: now,
+        stored_at: now,
+        data: data.to_string().into(),
+    };
+    let claimed = attempt::unstored(endpoint, event);
+    let sent = match Post::new(instance, settings, secrets) {
+        Ok(post) => Arc::new(post).send(&claimed).await,
+        Err(why) => attempt::not_sent(why),
+    };
+    Pinged {
+        event: claimed.event.id,
+        status: sent.attempt.status(),
+        outcome: sent.attempt.outcome(),
+        note: sent.note,
+        took: sent.took,
     }
 }
 

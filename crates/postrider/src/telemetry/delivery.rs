@@ -122,6 +122,15 @@ impl Delivery {
         tracing::debug!(endpoint, event = %one.event, outcome, took = ?one.took, note = one.note, "attempt");
     }
 
+    /// The receiver asked for nothing more.
+    pub(crate) fn disabled(&self, endpoint: &EndpointKey) {
+        tracing::warn!(
+            %endpoint,
+            "endpoint {endpoint} answered `webhook-delivery: disable`: it is paused and its events wait; \
+             hint: `postrider endpoints resume {endpoint}` when it takes events again"
+        );
+    }
+
     /// It has held up those behind it for as long as it may.
     pub(crate) fn stepped_aside(&self, told: &Attempted<'_>) {
         tracing::warn!(

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::super::{
-    Attempt, Class, Failure,
+    Attempt, Class, Failure, RetryAfter,
+    classify::Control,
     health::{Allowed, Change, DeadReason, Owed, State, Verdict},
 };
 use super::{START, answered, at, fresh, health, judge, next};
@@ -302,4 +303,57 @@ fn what_is_remembered_is_bounded() {
         judge(&mut health, &fresh(-1), answered(200), 1);
     }
     assert!(format!("{health:?}").matches("Failing {").count() <= 4096);
+}
+
+#[test]
+fn a_receiver_may_abort_one_event_and_the_others_go_on() {
+    let abort = Attempt::Answered {
+        status: 410,
+        retry_after: RetryAfter::Absent,
+        class: Class::Trouble,
+        control: Control::Abort,
+    };
+    let mut health = health();
+    let judged = judge(&mut health, &fresh(1), abort, 0);
+    assert_eq!(judged.verdict, Verdict::Dead(DeadReason::Aborted));
+    assert_eq!(health.state(), State::Closed);
+    // Also as the answer to a probe: then the endpoint is well again.
+    judge(&mut health, &fresh(2), answered(401), 1);
+    assert!(matches!(health.state(), State::Open { .. }));
+    let judged = judge(&mut health, &fresh(2), abort, 2);
+    assert_eq!(judged.change, Some(Change::Recovering));
+    // What was taken is taken.
+    let taken = Attempt::Answered {
+        status: 200,
+        retry_after: RetryAfter::Absent,
+        class: Class::Delivered,
+        control: Control::Abort,
+    };
+    assert_eq!(
+        judge(&mut health, &fresh(3), taken, 3).verdict,
+        Verdict::Delivered
+    );
+}
+
+#[test]
+fn an_event_steps_aside_after_its_time_and_an_outage_is_none_of_it() {
+    let aside = |verdict| match verdict {
+        Verdict::Retry { aside, .. } => aside,
+        Verdict::Delivered | Verdict::Dead(_) => panic!("{verdict:?}"),
+    };
+    let mut health = health();
+    let block_max = health.policy().order_block_max.as_secs();
+    for seconds in [0, block_max / 2, block_max - 1] {
+        let judged = judge(&mut health, &fresh(1), answered(500), seconds);
+        assert!(!aside(judged.verdict), "after {seconds} s");
+    }
+    // Trouble of the endpoint, for longer than the whole time.
+    judge(&mut health, &fresh(1), answered(401), block_max);
+    let judged = judge(&mut health, &fresh(1), answered(500), 3 * block_max);
+    assert!(!aside(judged.verdict));
+    judge(&mut health, &fresh(2), answered(200), 3 * block_max + 1);
+    for (seconds, expected) in [(4 * block_max, false), (4 * block_max + 1, true)] {
+        let judged = judge(&mut health, &fresh(1), answered(500), seconds);
+        assert_eq!(aside(judged.verdict), expected, "after {seconds} s");
+    }
 }

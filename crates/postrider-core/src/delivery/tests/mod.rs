@@ -24,10 +24,7 @@ pub(super) fn at(seconds: u64) -> Now {
 }
 
 pub(super) fn answered(status: u16) -> Attempt {
-    Attempt::Answered {
-        status,
-        retry_after: RetryAfter::Absent,
-    }
+    Attempt::answered(status, RetryAfter::Absent)
 }
 
 pub(super) fn fresh(delivery: i64) -> Owed {

@@ -110,10 +110,10 @@ fn a_recovery_with_nothing_left_to_send_ends_closed() {
 
 #[test]
 fn retry_after_is_obeyed_and_clamped() {
-    let date = Attempt::Answered {
-        status: 429,
-        retry_after: RetryAfter::parse(Some("Tue, 22 Sep 2026 00:00:00 GMT")),
-    };
+    let date = Attempt::answered(
+        429,
+        RetryAfter::parse(Some("Tue, 22 Sep 2026 00:00:00 GMT")),
+    );
     assert!(matches!(
         date,
         Attempt::Answered {
@@ -135,10 +135,7 @@ fn retry_after_is_obeyed_and_clamped() {
         (500, Some("120"), None),
         (200, Some("120"), None),
     ] {
-        let attempt = Attempt::Answered {
-            status,
-            retry_after: RetryAfter::parse(header),
-        };
+        let attempt = Attempt::answered(status, RetryAfter::parse(header));
         let asked = attempt.asked_wait(START, Duration::from_secs(3600));
         assert_eq!(
             asked,
@@ -146,10 +143,7 @@ fn retry_after_is_obeyed_and_clamped() {
             "{status} {header:?}"
         );
     }
-    let throttled = Attempt::Answered {
-        status: 429,
-        retry_after: RetryAfter::Seconds(120),
-    };
+    let throttled = Attempt::answered(429, RetryAfter::Seconds(120));
     let mut health = health();
     assert_eq!(
         wait(judge(&mut health, &fresh(1), throttled, 0)),
@@ -160,10 +154,7 @@ fn retry_after_is_obeyed_and_clamped() {
         Allowed::ProbeAt(at(120).monotonic)
     );
     let mut health = self::health();
-    let unavailable = Attempt::Answered {
-        status: 503,
-        retry_after: RetryAfter::Seconds(90),
-    };
+    let unavailable = Attempt::answered(503, RetryAfter::Seconds(90));
     assert_eq!(
         wait(judge(&mut health, &fresh(1), unavailable, 0)),
         Duration::from_secs(90)

@@ -1,12 +1,20 @@
 //! Endpoints: a URL that is safe to post to, known types, secrets.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use postrider_core::{delivery::order::Order, event::EventType, ids::EndpointKey};
+use postrider_core::{
+    delivery::{
+        Class,
+        classify::{Classifier, Rule, Statuses},
+        order::Order,
+    },
+    event::EventType,
+    ids::EndpointKey,
+};
 
 use super::{Findings, secrets::references};
 use crate::config::{
-    model::{Endpoint, Proxy},
+    model::{Endpoint, Proxy, Retry},
     problem::nearest,
     raw,
 };
@@ -34,7 +42,8 @@ pub(super) fn endpoints(
                 types,
                 max_in_flight: written.max_in_flight,
                 timeout: written.timeout.0,
-                give_up_after: written.give_up_after.0,
+                retry: retry(&path, &written.retry, findings),
+                classifier: classifier(&path, &written.classify, findings),
                 order: match written.order {
                     raw::Order::None => Order::None,
                     raw::Order::Mailbox => Order::Mailbox,
@@ -142,4 +151,84 @@ fn types(path: &str, written: &[String], findings: &mut Findings<'_>) -> Vec<Eve
         }
     }
     types
+}
+
+fn retry(path: &str, written: &raw::Retry, findings: &mut Findings<'_>) -> Retry {
+    let path = format!("{path}.retry.schedule");
+    let schedule: Arc<[Duration]> = written.schedule.iter().map(|step| step.0).collect();
+    if schedule.is_empty() {
+        let what = format!("`{path}` is empty: it says when to try again");
+        findings.error(&path, what, "write [\"5s\", \"30s\", \"2m\"], or leave it out");
+    } else if !schedule.is_sorted() {
+        let what = format!("`{path}` has a wait that is shorter than the one before");
+        findings.warn(&path, what, "waits that grow spare an endpoint in trouble");
+    }
+    Retry {
+        schedule,
+        give_up_after: written.give_up_after.0,
+        retry_after_max: written.retry_after_max.0,
+    }
+}
+
+fn classifier(path: &str, written: &[raw::Classify], findings: &mut Findings<'_>) -> Classifier {
+    let mut rules = Vec::new();
+    for (number, rule) in written.iter().enumerate() {
+        let path = format!("{path}.classify[{number}]");
+        let Some(class) = rule.class else {
+            findings.missing(
+                &format!("{path}.class"),
+                "write delivered, refused, failing or trouble",
+            );
+            continue;
+        };
+        let mut ranges = Vec::new();
+        for text in &rule.status {
+            match statuses(text) {
+                Some(range) => ranges.push(range),
+                None => {
+                    let path = format!("{path}.status");
+                    let what = format!("`{path}`: `{text}` is no status");
+                    findings.error(&path, what, "write \"409\", \"400-499\" or \"5xx\"");
+                }
+            }
+        }
+        if rule.status.is_empty() && rule.body.is_none() {
+            let what = format!("`{path}` fits every answer: no other rule and no status counts");
+            findings.warn(&path, what, "add `status` or `body`");
+        }
+        rules.push(Rule {
+            statuses: if ranges.is_empty() {
+                Statuses::Any
+            } else {
+                Statuses::Ranges(ranges)
+            },
+            body: rule.body.clone(),
+            class: match class {
+                raw::Class::Delivered => Class::Delivered,
+                raw::Class::Refused => Class::Refused,
+                raw::Class::Failing => Class::Failing,
+                raw::Class::Trouble => Class::Trouble,
+            },
+        });
+    }
+    Classifier { rules }
+}
+
+/// `409`, `400-499` or `5xx`.
+fn statuses(text: &str) -> Option<(u16, u16)> {
+    let number = |text: &str| {
+        let status: u16 = text.trim().parse().ok()?;
+        (100..=599).contains(&status).then_some(status)
+    };
+    if let Some(hundreds) = text.strip_suffix("xx") {
+        let first = number(&format!("{hundreds}00"))?;
+        return Some((first, first + 99));
+    }
+    match text.split_once('-') {
+        Some((first, last)) => {
+            let range = (number(first)?, number(last)?);
+            (range.0 <= range.1).then_some(range)
+        }
+        None => number(text).map(|status| (status, status)),
+    }
 }

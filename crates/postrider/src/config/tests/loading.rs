@@ -105,7 +105,7 @@ fn the_sample_loads_with_inheritance_and_defaults() {
     assert_eq!(app.proof, MicrosoftProof::Secrets(vec![secret]));
     let tickets = &loaded.config.endpoints[&EndpointKey::new("tickets")];
     assert_eq!(tickets.types, [EventType::MessageReceived]);
-    assert_eq!(tickets.give_up_after, Duration::from_secs(5 * 86_400));
+    assert_eq!(tickets.retry.give_up_after, Duration::from_secs(5 * 86_400));
     assert_eq!(loaded.config.network.proxy, Proxy::None);
     assert_eq!(
         loaded.config.store.spool,

@@ -74,7 +74,9 @@ struct Done {
 
 fn policy(policy: &RetryPolicy, endpoint: &Endpoint) -> RetryPolicy {
     RetryPolicy {
-        give_up_after: endpoint.give_up_after,
+        schedule: endpoint.retry.schedule.to_vec(),
+        give_up_after: endpoint.retry.give_up_after,
+        retry_after_max: endpoint.retry.retry_after_max,
         order_block_max: endpoint.order_block_max,
         ..policy.clone()
     }

@@ -2,6 +2,7 @@
 
 use postrider_core::{
     delivery::{
+        classify::Control,
         health::{Change, DeadReason, Owed, Verdict},
         skew,
     },
@@ -85,6 +86,9 @@ impl Lane {
         if let Some(change) = judged.change {
             self.changed(change, now, &sent.note);
         }
+        if sent.attempt.control() == Control::Disable {
+            self.disable(now.wall, &sent.note);
+        }
         let (delivery, note, took) = (claimed.delivery, sent.note, sent.took);
         self.storage.put(Settlement {
             delivery,
@@ -97,14 +101,31 @@ impl Lane {
         });
     }
 
+    /// The receiver asks for nothing more: as if an operator had paused the endpoint.
+    fn disable(&mut self, now: Wall, note: &str) {
+        if self.paused {
+            return;
+        }
+        self.paused = true;
+        self.deps.telemetry.delivery.disabled(&self.endpoint.key);
+        self.notify(Transition::Disabled {
+            endpoint: self.endpoint.key.clone(),
+            at: now,
+            detail: note.to_owned(),
+        });
+    }
+
     fn give_up(&self, claimed: &Claimed, reason: DeadReason, note: &str, now: Wall) -> Settled {
         let reason = match reason {
+            DeadReason::Aborted => {
+                format!("the receiver will never take it (webhook-delivery: abort-message); last: {note}")
+            }
             DeadReason::Refused => {
                 format!("refused again and again while others were accepted; last: {note}")
             }
             DeadReason::GivenUp => format!(
                 "failed for {} h while others were accepted; last: {note}",
-                self.endpoint.give_up_after.as_secs() / 3600
+                self.endpoint.retry.give_up_after.as_secs() / 3600
             ),
         };
         self.deps

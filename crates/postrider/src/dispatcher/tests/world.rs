@@ -7,7 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use postrider_core::{delivery::RetryPolicy, event::EventType, ids::EndpointKey};
+use postrider_core::{
+    delivery::{RetryPolicy, classify::Classifier, order::Order},
+    event::EventType,
+    ids::EndpointKey,
+};
 use postrider_store::{EventIdentity, NewDelivery, NewEvent, Options, OutboxRow, Store};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -44,7 +48,14 @@ pub(super) fn endpoint(receiver: &Receiver) -> Endpoint {
         types: vec![EventType::MessageReceived],
         max_in_flight: 4,
         timeout: Duration::from_secs(5),
-        give_up_after: Duration::from_secs(3600),
+        retry: config::Retry {
+            schedule: quick().schedule.into(),
+            give_up_after: Duration::from_secs(3600),
+            retry_after_max: Duration::from_secs(3600),
+        },
+        classifier: Classifier::default(),
+        order: Order::None,
+        order_block_max: Duration::from_secs(3600),
         allow_plaintext: false,
         ca_file: None,
         proxy: config::Proxy::None,
@@ -218,6 +229,7 @@ impl World {
             told.push(match transition {
                 Transition::Opened { .. } => "opened",
                 Transition::Closed { .. } => "closed",
+                Transition::Disabled { .. } => "disabled",
                 Transition::Dead { .. } => "dead",
             });
         }
