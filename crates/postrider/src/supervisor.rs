@@ -375,6 +375,11 @@ impl Supervisor {
                     endpoint,
                     at,
                     detail,
+                }
+                | dispatcher::Transition::Disabled {
+                    endpoint,
+                    at,
+                    detail,
                 } => (EventType::EndpointPaused, endpoint, *at, detail),
                 dispatcher::Transition::Closed {
                     endpoint,
