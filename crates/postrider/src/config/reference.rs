@@ -45,8 +45,14 @@ const PRESETS: &str = "
 
 | preset | server | what it sets |
 |---|---|---|
-| `exchange-online` | `outlook.office365.com:993`, implicit TLS | XOAUTH2; messages are rebuilt at each read, so never read in parts |
-| `gmail` | `imap.gmail.com:993`, implicit TLS | XOAUTH2; the same bytes at each read |
+| `exchange-online` | `outlook.office365.com:993`, implicit TLS | XOAUTH2; IDLE for 5 min; 8 connections per mailbox; messages are rebuilt at each read, so never read in parts |
+| `exchange-gcc-high` | `outlook.office365.us:993`, implicit TLS | as `exchange-online` |
+| `exchange-dod` | `outlook-dod.office365.us:993`, implicit TLS | as `exchange-online`; never tried |
+| `exchange-china` | `partner.outlook.cn:993`, implicit TLS | as `exchange-online`; never tried |
+| `gmail` | `imap.gmail.com:993`, implicit TLS | XOAUTH2; IDLE for 9 min; 10 connections per mailbox, where `limits.connections_per_mailbox` allows them; Gmail's ids of message and thread in the event |
+| `yahoo`, `aol` | `imap.mail.yahoo.com:993`, `imap.aol.com:993`, implicit TLS | XOAUTH2; IDLE for 4 min, since they end sessions after 5 min of silence; polled where there is no IDLE; 5 connections per mailbox |
+| `fastmail` | `imap.fastmail.com:993`, implicit TLS | 8 connections per mailbox |
+| `icloud` | `imap.mail.me.com:993`, implicit TLS | 5 connections per mailbox; folders by role go by their names |
 | `dovecot` | `host` is yours | the same bytes at each read |
 ";
 

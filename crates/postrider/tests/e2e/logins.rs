@@ -86,6 +86,38 @@ async fn each_way_to_log_in_brings_the_mail() {
     assert_eq!(world.repeats(), 0);
 }
 
+/// Dovecot tells its refusal of a token in a challenge, and waits for an answer to it before the NO:
+/// XOAUTH2 wants an empty line, OAUTHBEARER a single 0x01.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_challenge_of_a_refused_token_is_answered_and_kept_for_the_operator() {
+    let wrong = std::iter::repeat_n(("no.such.token".to_owned(), HOUR), 20);
+    let issuer = Issuer::start(APP_SECRET, wrong).await;
+    let mut world = World::new(Settings {
+        mailboxes: 3,
+        more: issuer.credential("wrong", "APP_SECRET"),
+        ..Settings::default()
+    })
+    .await;
+    let bearer = format!(
+        "credential = \"wrong\", server = {{ host = \"localhost\", port = {}, ca_file = \"{}\", oauth = \"oauthbearer\" }}",
+        world.dovecot.imaps_port(),
+        world.dovecot.ca_file().display()
+    );
+    world.settings.members =
+        BTreeMap::from([(0, "credential = \"wrong\"".to_owned()), (1, bearer)]);
+    world.start();
+    world.expect_state("box2", "watching").await;
+    for (key, status) in [("box0", "\"status\":\"401\""), ("box1", "invalid_token")] {
+        world.expect_state(key, "auth_failed").await;
+        let told = world.mailbox(key)["last_error"].clone();
+        assert_eq!(told["cause"], "login_refused", "{told:#}");
+        let detail = told["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains(status), "{detail}");
+    }
+    world.burst(2, 2).await;
+    world.expect_all().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_replaced_before_their_token_ends() {
     // The token is replaced at half its life, and each session before its token's end.

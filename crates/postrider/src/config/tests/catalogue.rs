@@ -206,7 +206,7 @@ fn a_name_that_is_not_there_is_told_with_the_nearest_one() {
         r#"{ host = "imap.example.org" }"#,
         r#""exchange""#,
         r#"c.toml:11: `mailboxes.lab.server` names the server `exchange`, which is not there
-  hint: add [servers.exchange], or use one of: exchange-online, gmail, dovecot"#,
+  hint: add [servers.exchange], or use one of: exchange-online, exchange-gcc-high, exchange-dod, exchange-china, gmail, yahoo, aol, fastmail, icloud, dovecot"#,
     );
     error(
         r#"host = "imap.example.org""#,

@@ -6,6 +6,7 @@ mod doubts;
 mod files;
 mod loading;
 mod reload;
+mod servers;
 mod shipped;
 
 use std::{collections::BTreeMap, fs, path::PathBuf};

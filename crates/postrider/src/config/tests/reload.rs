@@ -58,6 +58,6 @@ fn a_changed_server_and_endpoint_are_each_seen() {
     );
     assert_eq!(
         changes.to_string(),
-        "~ endpoint tickets\n~ mailbox lab: server\n"
+        "~ endpoint tickets\n~ mailbox lab: server, policy\n"
     );
 }

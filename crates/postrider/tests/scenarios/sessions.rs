@@ -1,0 +1,165 @@
+//! Sessions: which folder they open, how many there may be, and how they end with their token.
+
+use std::time::Duration;
+
+use postrider_sandbox::{
+    imap::{Goodbye, Scope},
+    mail,
+};
+use time::OffsetDateTime;
+
+use crate::world::{Settings, World};
+
+/// A message for a folder that is no INBOX.
+fn deliver(world: &World, mailbox: usize, folder: &str) {
+    let number = world.next_number();
+    let raw = mail::plain(number, 200);
+    let (user, now) = (&world.users[mailbox], OffsetDateTime::now_utc());
+    world.mailboxes.deliver(user, folder, raw, now).unwrap();
+}
+
+/// `data` of each message that arrived.
+fn arrived(world: &World) -> Vec<serde_json::Value> {
+    let all = world.receiver.received().into_iter();
+    all.map(|one| one.json()["data"].clone()).collect()
+}
+
+async fn expect_arrived(world: &World, count: usize) {
+    world
+        .expect(&format!("{count} messages arrived"), |world| {
+            arrived(world).len() == count
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_is_watched_whatever_the_language_of_the_mailbox() {
+    let mut world = World::new(Settings {
+        mailboxes: 2,
+        group: "idle_cycle = \"5s\"\nfolders = [\"\\\\Junk\"]\n".to_owned(),
+        ..Settings::default()
+    })
+    .await;
+    let names = ["Courrier indésirable", "Junk-E-Mail"];
+    for (user, name) in world.users.iter().zip(names) {
+        world.mailboxes.add_folder(user, name).unwrap();
+    }
+    world.start();
+    world.expect_watching(2).await;
+    for (mailbox, name) in names.iter().enumerate() {
+        deliver(&world, mailbox, name);
+        deliver(&world, mailbox, "INBOX");
+    }
+    expect_arrived(&world, 2).await;
+    for data in arrived(&world) {
+        assert_eq!(data["folder"], "\\Junk");
+        assert_eq!(data["imap"]["gmail"], serde_json::Value::Null);
+        let name = data["imap"]["folder"].as_str().unwrap();
+        assert!(names.contains(&name), "{name}");
+    }
+    // The same folder under another name, as when a mailbox's language is set anew: what was taken
+    // is known by its fingerprint, and what came meanwhile is sent.
+    world.stop().await;
+    let user = world.users[0].clone();
+    world.mailboxes.remove_folder(&user, names[0]).unwrap();
+    world.mailboxes.add_folder(&user, "Junk Email").unwrap();
+    deliver(&world, 0, "Junk Email");
+    world.start();
+    world.expect_watching(2).await;
+    expect_arrived(&world, 3).await;
+    assert_eq!(arrived(&world)[2]["imap"]["folder"], "Junk Email");
+    assert_eq!(world.receiver.repeats(), 0);
+    assert!(world.server.violations().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_without_a_folder_says_what_there_is_and_waits_for_it() {
+    let mut world = World::new(Settings {
+        group: "idle_cycle = \"5s\"\nfolders = [\"\\\\Archive\"]\n".to_owned(),
+        ..Settings::default()
+    })
+    .await;
+    let user = world.users[0].clone();
+    world.mailboxes.add_folder(&user, "Orders").unwrap();
+    world.start();
+    world.expect_state("box0", "backoff").await;
+    let told = world.mailbox("box0")["last_error"].clone();
+    assert_eq!(told["cause"], "folder_missing", "{told:#}");
+    let detail = told["detail"].as_str().unwrap();
+    assert!(detail.contains("\\Archive"), "{detail}");
+    assert!(detail.contains("INBOX") && detail.contains("Orders"));
+    world.mailboxes.add_folder(&user, "Archiv").unwrap();
+    world.ask(&["mailboxes", "resync", "box0"]).unwrap();
+    world.expect_watching(1).await;
+    deliver(&world, 0, "Archiv");
+    expect_arrived(&world, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_servers_connections_are_shared_out_and_who_waits_is_told() {
+    let mut world = World::new(Settings {
+        mailboxes: 3,
+        ..Settings::default()
+    })
+    .await;
+    let server = format!(
+        "server = {{ host = \"localhost\", port = {}, tls = \"implicit\", ca_file = \"{}/ca.pem\", connections_max = 2 }}\n",
+        world.proxy.port(),
+        world.dir.path().display()
+    );
+    world.settings.more = world
+        .users
+        .iter()
+        .enumerate()
+        .map(|(n, user)| {
+            format!(
+                "[mailboxes.few{n}]\naddress = \"{user}\"\n{server}credential = \"lab\"\n\
+                 folders = [\"INBOX\"]\nendpoints = [\"tickets\"]\nidle_cycle = \"5s\"\n"
+            )
+        })
+        .collect();
+    world.start();
+    // The group's three, and two of those with the limit.
+    world.expect_watching(5).await;
+    let few = |world: &World| ["few0", "few1", "few2"].map(|key| world.mailbox(key));
+    world
+        .expect("the third is told to wait", |world| {
+            few(world)
+                .iter()
+                .any(|one| one["last_error"]["cause"] == "connections_max")
+        })
+        .await;
+    let waits = few(&world)
+        .iter()
+        .position(|one| one["state"] != "watching")
+        .unwrap();
+    let other = format!("few{}", (waits + 1) % 3);
+    world.ask(&["mailboxes", "pause", &other]).unwrap();
+    world.expect_state(&format!("few{waits}"), "watching").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_end_with_their_token_are_opened_again_without_a_warning() {
+    let world = World::watching(Settings {
+        mailboxes: 3,
+        group: "idle_cycle = \"20s\"\n".to_owned(),
+        ..Settings::default()
+    })
+    .await;
+    // Younger than this, a session that ends so is no routine.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let bye = Goodbye::Bye("Session invalidated - AccessTokenExpired".to_owned());
+    world.server.drop_sessions(Scope::Server, &bye);
+    for mailbox in 0..3 {
+        world.deliver(mailbox);
+    }
+    world.expect_all_within(Duration::from_secs(5)).await;
+    world
+        .expect_metric(
+            "postrider_imap_connects_total{outcome=\"token_expired\"}",
+            3.0,
+        )
+        .await;
+    assert!(!world.log().contains("\"WARN\""), "{}", world.log());
+    world.expect_account().await;
+}
