@@ -53,7 +53,7 @@ const PRESETS: &str = "
 | `yahoo`, `aol` | `imap.mail.yahoo.com:993`, `imap.aol.com:993`, implicit TLS | XOAUTH2; IDLE for 4 min, since they end sessions after 5 min of silence; polled where there is no IDLE; 5 connections per mailbox |
 | `fastmail` | `imap.fastmail.com:993`, implicit TLS | 8 connections per mailbox |
 | `icloud` | `imap.mail.me.com:993`, implicit TLS | 5 connections per mailbox; folders by role go by their names |
-| `dovecot` | `host` is yours | the same bytes at each read |
+| `dovecot` | `host` is yours | 8 connections per mailbox (its own limit is 10 per user and address); the same bytes at each read |
 ";
 
 /// The JSON Schema (draft-07) of a configuration file.

@@ -32,11 +32,21 @@ async fn expect_arrived(world: &World, count: usize) {
         .await;
 }
 
+/// A mailbox beside the group's, at the same server.
+fn beside(world: &World, key: &str, mailbox: usize, folder: &str, server: &str) -> String {
+    format!(
+        "[mailboxes.{key}]\naddress = \"{user}\"\nserver = {{ host = \"localhost\", port = {port}, tls = \"implicit\", ca_file = \"{dir}/ca.pem\"{server} }}\n\
+         credential = \"lab\"\nfolders = ['{folder}']\nendpoints = [\"tickets\"]\nidle_cycle = \"5s\"\n",
+        user = world.users[mailbox],
+        port = world.proxy.port(),
+        dir = world.dir.path().display(),
+    )
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_is_watched_whatever_the_language_of_the_mailbox() {
     let mut world = World::new(Settings {
         mailboxes: 2,
-        group: "idle_cycle = \"5s\"\nfolders = [\"\\\\Junk\"]\n".to_owned(),
         ..Settings::default()
     })
     .await;
@@ -44,11 +54,12 @@ async fn a_role_is_watched_whatever_the_language_of_the_mailbox() {
     for (user, name) in world.users.iter().zip(names) {
         world.mailboxes.add_folder(user, name).unwrap();
     }
+    world.settings.more =
+        beside(&world, "junk0", 0, "\\Junk", "") + &beside(&world, "junk1", 1, "\\junk", "");
     world.start();
-    world.expect_watching(2).await;
+    world.expect_watching(4).await;
     for (mailbox, name) in names.iter().enumerate() {
         deliver(&world, mailbox, name);
-        deliver(&world, mailbox, "INBOX");
     }
     expect_arrived(&world, 2).await;
     for data in arrived(&world) {
@@ -65,7 +76,7 @@ async fn a_role_is_watched_whatever_the_language_of_the_mailbox() {
     world.mailboxes.add_folder(&user, "Junk Email").unwrap();
     deliver(&world, 0, "Junk Email");
     world.start();
-    world.expect_watching(2).await;
+    world.expect_watching(4).await;
     expect_arrived(&world, 3).await;
     assert_eq!(arrived(&world)[2]["imap"]["folder"], "Junk Email");
     assert_eq!(world.receiver.repeats(), 0);
@@ -74,23 +85,20 @@ async fn a_role_is_watched_whatever_the_language_of_the_mailbox() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_without_a_folder_says_what_there_is_and_waits_for_it() {
-    let mut world = World::new(Settings {
-        group: "idle_cycle = \"5s\"\nfolders = [\"\\\\Archive\"]\n".to_owned(),
-        ..Settings::default()
-    })
-    .await;
+    let mut world = World::new(Settings::default()).await;
+    world.settings.more = beside(&world, "archive", 0, "\\Archive", "");
     let user = world.users[0].clone();
     world.mailboxes.add_folder(&user, "Orders").unwrap();
     world.start();
-    world.expect_state("box0", "backoff").await;
-    let told = world.mailbox("box0")["last_error"].clone();
+    world.expect_state("archive", "backoff").await;
+    let told = world.mailbox("archive")["last_error"].clone();
     assert_eq!(told["cause"], "folder_missing", "{told:#}");
     let detail = told["detail"].as_str().unwrap();
     assert!(detail.contains("\\Archive"), "{detail}");
     assert!(detail.contains("INBOX") && detail.contains("Orders"));
     world.mailboxes.add_folder(&user, "Archiv").unwrap();
-    world.ask(&["mailboxes", "resync", "box0"]).unwrap();
-    world.expect_watching(1).await;
+    world.ask(&["mailboxes", "resync", "archive"]).unwrap();
+    world.expect_watching(2).await;
     deliver(&world, 0, "Archiv");
     expect_arrived(&world, 1).await;
 }
@@ -102,19 +110,14 @@ async fn a_servers_connections_are_shared_out_and_who_waits_is_told() {
         ..Settings::default()
     })
     .await;
-    let server = format!(
-        "server = {{ host = \"localhost\", port = {}, tls = \"implicit\", ca_file = \"{}/ca.pem\", connections_max = 2 }}\n",
-        world.proxy.port(),
-        world.dir.path().display()
-    );
-    world.settings.more = world
-        .users
-        .iter()
-        .enumerate()
-        .map(|(n, user)| {
-            format!(
-                "[mailboxes.few{n}]\naddress = \"{user}\"\n{server}credential = \"lab\"\n\
-                 folders = [\"INBOX\"]\nendpoints = [\"tickets\"]\nidle_cycle = \"5s\"\n"
+    world.settings.more = (0..3)
+        .map(|n| {
+            beside(
+                &world,
+                &format!("few{n}"),
+                n,
+                "INBOX",
+                ", connections_max = 2",
             )
         })
         .collect();
