@@ -30,11 +30,16 @@ pub(crate) fn of_client(
     audience: &Url,
     now: Wall,
 ) -> Result<SecretString, TokenError> {
-    let header = json!({
+    let mut header = json!({
         "alg": algorithm.as_str(),
         "typ": "JWT",
         "x5t#S256": certificate.thumbprint_sha256(),
     });
+    match algorithm {
+        Algorithm::Ps256 => {}
+        // Endpoints that want the older algorithm may know the older thumbprint only.
+        Algorithm::Rs256 => header["x5t"] = Value::from(certificate.thumbprint_sha1()),
+    }
     let now = now.seconds();
     let claims = json!({
         "aud": audience.as_str(),

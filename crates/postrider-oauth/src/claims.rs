@@ -133,6 +133,7 @@ fn whole(seconds: f64) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -198,6 +199,17 @@ mod tests {
         assert_eq!(claims.roles, ["IMAP.AccessAsApp"]);
         assert_eq!(claims.scp, ["a", "b", "c"]);
         assert_eq!(claims.oid.as_deref(), Some("x[31m"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_token_is_read_or_not_and_nothing_else(token in ".{0,200}", payload in r#"(\{"(aud|exp|scp|tid)":.{0,40}\})|.{0,60}"#) {
+            let _ = Claims::decode(&SecretString::from(token));
+            if let Some(claims) = Claims::decode(&jwt(&payload)) {
+                let printed = format!("{claims:?}");
+                prop_assert!(!printed.contains("\\u{"), "{printed}");
+            }
+        }
     }
 
     #[test]

@@ -35,8 +35,13 @@ impl Sent {
 
     pub(crate) fn clean(&self, words: &str) -> String {
         let words = &words[..words.floor_char_boundary(WORDS_BYTES_MAX)];
+        // Before the search: a secret must not come together when they are left out later.
+        let words: String = words
+            .chars()
+            .filter(|c| *c == '\n' || !c.is_control())
+            .collect();
         let mut clean = String::with_capacity(words.len());
-        let mut rest = words;
+        let mut rest = words.as_str();
         while let Some((start, length)) = self.first_in(rest) {
             clean.push_str(&rest[..start]);
             clean.push_str("[secret]");
@@ -117,6 +122,8 @@ fn without_user_info(words: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -138,6 +145,23 @@ mod tests {
         ];
         for (words, expected) in table {
             assert_eq!(sent.clean(words), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_words_bring_a_secret_back(
+            before in ".{0,40}", after in ".{0,40}", secret in "[0-9äß~+]{4,40}", cut in 0..80_usize,
+        ) {
+            let mut sent = Sent::default();
+            sent.add(&secret);
+            let words = format!("{before}{secret}{after}{secret}");
+            let end = words.ceil_char_boundary(cut.min(words.len()));
+            for words in [words.as_str(), &words[..end], &words[end..]] {
+                prop_assert!(!sent.clean(words).contains(&secret));
+            }
+            let control: String = words.chars().flat_map(|c| [c, '\u{1}']).collect();
+            prop_assert!(!sent.clean(&control).contains(&secret));
         }
     }
 

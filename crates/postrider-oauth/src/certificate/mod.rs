@@ -124,6 +124,11 @@ impl Certificate {
         URL_SAFE_NO_PAD.encode(self.thumbprint_sha256)
     }
 
+    /// `x5t` (RFC 7515 section 4.1.7).
+    pub(crate) fn thumbprint_sha1(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.thumbprint_sha1)
+    }
+
     /// What Entra's portal shows as Thumbprint: the SHA-1 of the DER certificate in upper case hex.
     pub fn portal_thumbprint(&self) -> String {
         use fmt::Write as _;

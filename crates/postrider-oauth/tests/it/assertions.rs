@@ -132,6 +132,7 @@ async fn an_independent_library_accepts_both_algorithms_and_each_only_as_itself(
         assert!(verdict.starts_with("InvalidAlgorithmError"), "{verdict}");
     }
     assert_eq!(part(&pss, 0)["alg"], "PS256");
+    assert!(part(&pss, 0)["x5t"].is_null() && part(&pkcs1, 0)["x5t"].is_string());
     assert_eq!(
         part(&pss, 0)["x5t#S256"],
         made.load().thumbprint_sha256().as_str()
@@ -160,6 +161,8 @@ async fn an_assertion_is_refused_where_any_claim_is_off() {
     let seconds = now().seconds();
     let mut other_thumbprint = header.clone();
     other_thumbprint["x5t#S256"] = json!(stranger.load().thumbprint_sha256());
+    let mut other_sha1 = header.clone();
+    other_sha1["x5t"] = json!("AAAA");
     let mut missing = claims.clone();
     missing.as_object_mut().unwrap().remove("jti");
     let tampered = {
@@ -191,6 +194,10 @@ async fn an_assertion_is_refused_where_any_claim_is_off() {
         (
             sign(&other_thumbprint, &claims, &made),
             "InvalidTokenError: x5t#S256",
+        ),
+        (
+            sign(&other_sha1, &claims, &made),
+            "InvalidTokenError: x5t is not",
         ),
         (tampered, "InvalidSignatureError"),
     ];
@@ -247,7 +254,7 @@ async fn a_service_accounts_assertion_is_accepted_and_refused_as_it_should_be() 
         "private_key": made.key_pem(),
     });
     let key = ServiceAccountKey::from_json(&SecretString::from(key.to_string())).unwrap();
-    let scope = "https://mail.google.com/";
+    let scope = "https://www.googleapis.com/auth/gmail.imap_admin https://mail.google.com/";
     let client = TokenClient::google(&endpoint.url("token"), scope).unwrap();
     let proof = Proof::ServiceAccount {
         key: Arc::new(key),

@@ -14,8 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 
-def thumbprint(certificate):
-    digest = hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
+def thumbprint(certificate, algorithm):
+    digest = hashlib.new(algorithm, certificate.public_bytes(Encoding.DER)).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
@@ -25,8 +25,10 @@ def check(case):
     if header.get("typ") != "JWT":
         raise jwt.InvalidTokenError("typ is not JWT")
     if case["kind"] == "client":
-        if header.get("x5t#S256") != thumbprint(certificate):
+        if header.get("x5t#S256") != thumbprint(certificate, "sha256"):
             raise jwt.InvalidTokenError("x5t#S256 is not the certificate's")
+        if header.get("x5t", thumbprint(certificate, "sha1")) != thumbprint(certificate, "sha1"):
+            raise jwt.InvalidTokenError("x5t is not the certificate's")
         required, longest = ["aud", "iss", "sub", "jti", "nbf", "iat", "exp"], 600
     else:
         if header.get("kid") != case["key_id"]:
