@@ -13,6 +13,8 @@ pub mod system_events;
 pub mod watch_line;
 pub mod watcher;
 
+pub mod diagnosis;
+pub mod doctor;
 pub mod dispatcher;
 
 pub mod network;

@@ -16,6 +16,15 @@ Exit codes:
 Without --config, POSTRIDER_CONFIG is used, else ./postrider.toml, else
 /etc/postrider/postrider.toml.";
 
+const DOCTOR_CODES: &str = "\
+It needs no running daemon, opens connections of its own, and changes nothing.
+
+Exit codes, for an init container for instance:
+  0   every mailbox can be read, and what must not open stays shut
+  1   a person has to change something: cause and fix are printed
+  75  nothing but what may pass by itself: network, throttling, an outage
+  78  the configuration is wrong";
+
 const FACTS: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\nsources:     imap (IDLE, XOAUTH2, OAUTHBEARER, PLAIN, LOGIN)",
@@ -84,6 +93,9 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<Endpoints>,
     },
+    /// Walk the way of each mailbox, from its server's name to a signed ping, and name the mistake
+    #[command(after_help = DOCTOR_CODES, after_long_help = DOCTOR_CODES)]
+    Doctor(Doctor),
     /// Why a mailbox is silent, or where a mail went; the running daemon looks and tells
     Explain(Explain),
     /// What has to be set up elsewhere, as steps and scripts to take there; it changes nothing
@@ -119,6 +131,25 @@ pub(crate) enum Command {
     },
     /// Print a completion script
     Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Names in the configuration [default: all]
+    #[arg(value_name = "MAILBOX", conflicts_with = "all")]
+    pub(crate) mailboxes: Vec<String>,
+    /// All mailboxes, which is what no name means too
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// All mailboxes of a group
+    #[arg(long, value_name = "GROUP", conflicts_with = "all")]
+    pub(crate) group: Vec<String>,
+    /// Send the endpoints a signed `ping` event, which is the default
+    #[arg(long, conflicts_with = "no_ping")]
+    pub(crate) endpoint_ping: bool,
+    /// Leave the endpoints alone
+    #[arg(long)]
+    pub(crate) no_ping: bool,
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ mod client;
 mod credentials;
 mod daemon;
 mod direct;
+mod doctor;
 mod endpoints;
 mod events;
 mod explain;
@@ -76,6 +77,7 @@ fn perform(cli: &Cli) -> Result<(), Failure> {
         Command::Endpoints { command } => ask(cli, &file, async |client| {
             endpoints::run(client, command.as_ref(), cli.json).await
         }),
+        Command::Doctor(args) => doctor::doctor(&file, cli.socket.as_deref(), args, cli.json),
         Command::Explain(args) => ask(cli, &file, async |client| {
             explain::run(client, args, cli.json).await
         }),

@@ -1,5 +1,7 @@
 //! The client against a small server on a unix socket, and what people see.
 
+mod pages;
+
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -103,6 +105,7 @@ async fn command(cli: &Cli, client: &Client) -> Result<(), Failure> {
         | Command::CheckConfig(_)
         | Command::Demo(_)
         | Command::Setup { .. }
+        | Command::Doctor(_)
         | Command::Schema { .. }
         | Command::Completions { .. } => panic!("needs no daemon"),
     }

@@ -22,11 +22,10 @@ mod tests;
 
 pub use cause::{Cause, Nature};
 pub use claims::check as claims;
-pub use facts::{
-    Before, Cloud, CredentialFacts, Facts, MailboxFacts, Others, Proof, Provider, Way,
-};
+pub use facts::{Before, CredentialFacts, Facts, MailboxFacts, Others, Proof, Provider, Way};
+pub use names::quoted;
 pub use network::mail;
-pub use token::{no_secret, token};
+pub use token::{access, no_secret, token};
 
 /// What is wrong, how that is known, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ pub(super) struct Names<'a>(pub(super) &'a Facts<'a>);
 
 /// Text as PowerShell's single-quoted string, which expands nothing. PowerShell takes the
 /// typographic quotes for the plain one, so they are doubled as well.
-pub(super) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('\'');
     for char in text.chars().filter(|char| !char.is_control()) {

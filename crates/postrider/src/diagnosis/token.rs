@@ -9,6 +9,7 @@ use super::{
     scrub::scrub,
     words,
 };
+use crate::tokens::CredentialFailure;
 
 /// A skew above this is worth telling, and breaks signed assertions at some multiple of it.
 const SKEW_S_MAX: u64 = 120;
@@ -63,6 +64,14 @@ pub fn token(facts: &Facts<'_>, error: &TokenError) -> Diagnosis {
         evidence.push(skew);
     }
     told.with(evidence)
+}
+
+/// A credential gave nothing to log in with.
+pub fn access(facts: &Facts<'_>, failure: &CredentialFailure) -> Diagnosis {
+    match failure.token_error() {
+        Some(error) => token(facts, error),
+        None => no_secret(facts, &failure.to_string()),
+    }
 }
 
 /// There is nothing to ask for a token with: a secret that cannot be read, or nobody signed in.
