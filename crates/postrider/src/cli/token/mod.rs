@@ -140,6 +140,3 @@ fn text(
     }
     text + "\n" + &table.text()
 }
-
-#[cfg(test)]
-mod tests;
