@@ -267,6 +267,8 @@ pub struct WatchRow {
     pub watch: WatchKey,
     pub uid_validity: Option<UidValidity>,
     pub last: Option<Uid>,
+    /// Up to here it was there before the folder was first looked at, and nothing is recorded.
+    pub floor: Option<Uid>,
     pub gaps: u32,
     pub hold: Option<postrider_core::watch::Hold>,
     pub last_proven: Option<Wall>,

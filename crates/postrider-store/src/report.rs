@@ -308,6 +308,7 @@ pub(crate) async fn watches(readers: &Readers) -> Result<Vec<WatchRow>, StoreErr
             },
             uid_validity: cursor.as_ref().map(|cursor| cursor.uid_validity),
             last: cursor.as_ref().and_then(|cursor| cursor.last),
+            floor: cursor.as_ref().and_then(|cursor| cursor.floor),
             gaps: cursor.map_or(0, |cursor| {
                 u32::try_from(cursor.gaps.len()).unwrap_or(u32::MAX)
             }),

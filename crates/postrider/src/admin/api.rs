@@ -229,6 +229,8 @@ pub struct FolderLife {
     /// The last sign of life from the server, of this process's run.
     pub last_life: String,
     pub wake: Option<WakeLife>,
+    /// Messages up to this UID were there before the folder was first looked at.
+    pub before_start_uid: Option<u32>,
     /// The message with the highest UID that was taken.
     pub newest: Option<Taken>,
     /// As the server says now.

@@ -169,6 +169,7 @@ async fn folder(
         name: key.folder.to_string(),
         last_life: status.life_at.rfc3339(),
         wake,
+        before_start_uid: row.and_then(|row| row.floor).map(Uid::get),
         newest: newest.into_iter().next().map(taken),
         behind: selected.map(|selected| is_behind(selected, row)),
         server: selected.map(|selected| api::ServerFolder {
@@ -261,16 +262,23 @@ async fn story(
 ) -> Result<api::Story, Refusal> {
     let key = &worker.mailbox.key;
     let mut places = Vec::new();
-    for (folder, uid) in &seen.places {
-        let watch = WatchKey {
-            mailbox: key.clone(),
-            folder: folder.clone(),
+    for place in &seen.places {
+        let taken_there = match &place.watched {
+            None => None,
+            Some(folder) => {
+                let watch = WatchKey {
+                    mailbox: key.clone(),
+                    folder: folder.clone(),
+                };
+                admin.shared.store.taken_at(&watch, place.uid).await?
+            }
         };
+        let shown = place.watched.as_ref().unwrap_or(&place.name);
         places.push(api::MessagePlace {
-            folder: folder.to_string(),
-            uid: uid.get(),
-            watched: worker.lines.iter().any(|line| line.key == watch),
-            taken: admin.shared.store.taken_at(&watch, *uid).await?.map(taken),
+            folder: shown.to_string(),
+            uid: place.uid.get(),
+            watched: place.watched.is_some(),
+            taken: taken_there.map(taken),
         });
     }
     Ok(api::Story {

@@ -44,7 +44,7 @@ function Get-PrincipalNames($Found) {
 
 function Get-Grant([string] $Mailbox) {
     Get-MailboxPermission -Identity $Mailbox -ResultSize Unlimited | Where-Object {
-        (-not $_.Deny) -and (-not $_.IsInherited) -and
+        ([string] $_.Deny -ne 'True') -and ([string] $_.IsInherited -ne 'True') -and
         ([string] $_.AccessRights -match 'FullAccess') -and ($PrincipalNames -contains [string] $_.User)
     }
 }
@@ -80,11 +80,12 @@ function Set-OneMailbox([string] $Mailbox) {
     $found = Get-CASMailbox -Identity $Mailbox
     $change = @{}
     foreach ($protocol in $Protocols) {
-        if (-not $found."${protocol}Enabled") {
+        if ([string] $found."${protocol}Enabled" -ne 'True') {
             $change["${protocol}Enabled"] = $true
         }
-        $sends = $found."${protocol}UseProtocolDefaults" -or (-not $found."${protocol}SuppressReadReceipt")
-        if ($SuppressReadReceipts -and $sends) {
+        $suppressed = ([string] $found."${protocol}SuppressReadReceipt" -eq 'True') -and
+            ([string] $found."${protocol}UseProtocolDefaults" -ne 'True')
+        if ($SuppressReadReceipts -and (-not $suppressed)) {
             $change["${protocol}UseProtocolDefaults"] = $false
             $change["${protocol}SuppressReadReceipt"] = $true
         }
@@ -134,10 +135,15 @@ if (-not $AppId) {
 if (-not (Get-Command Connect-ExchangeOnline -ErrorAction SilentlyContinue)) {
     throw 'the module is missing: Install-Module ExchangeOnlineManagement -Scope CurrentUser'
 }
-$Connection = Get-ConnectionInformation | Where-Object { $_.State -eq 'Connected' } | Select-Object -First 1
+function Get-OpenConnection {
+    Get-ConnectionInformation |
+        Where-Object { ($_.State -eq 'Connected') -and ([string] $_.IsEopSession -ne 'True') } |
+        Select-Object -First 1
+}
+$Connection = Get-OpenConnection
 if (-not $Connection) {
     Connect-ExchangeOnline -ExchangeEnvironmentName $Environment -ShowBanner:$false
-    $Connection = Get-ConnectionInformation | Select-Object -First 1
+    $Connection = Get-OpenConnection
 }
 $Domains = @(Get-AcceptedDomain | ForEach-Object { [string] $_.DomainName })
 if (([string] $Connection.TenantID -ne $Tenant) -and ($Domains -notcontains $Tenant)) {

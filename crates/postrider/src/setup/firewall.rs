@@ -7,7 +7,7 @@ use postrider_imap::server::Proxy as SocketProxy;
 use url::Url;
 
 use super::Protocols;
-use crate::config::{Cloud, Config, CredentialKind, Proxy};
+use crate::config::{Cloud, Config, CredentialKind, Proxy, TlsMode};
 
 /// One connection that has to be let out.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,8 +20,8 @@ pub struct Opening {
 }
 
 const NOTES: &str = "
-- All connections are outgoing, TCP, and encrypted with TLS 1.2 or newer where the purpose does not say otherwise. Nothing
-  connects to postrider from outside; `/metrics` is for the monitoring alone.
+- All connections are outgoing TCP. TLS is 1.2 or newer. Nothing connects to postrider from outside; `/metrics` is for the
+  monitoring alone.
 - Allow Microsoft's hosts by name: they resolve to regional front doors, and their addresses change. The current ranges come from
   <https://endpoints.office.com/endpoints/worldwide?clientrequestid=GUID> (any GUID will do; `USGOVGCCHigh`,
   `USGOVDoD`, `China` in place of `worldwide`): the entries with these hosts.
@@ -30,6 +30,8 @@ const NOTES: &str = "
 - No inspection that breaks TLS, unless its certificate authority is given to postrider as `ca_file`.
 - No certificate revocation hosts are needed: they are not asked.
 ";
+
+const IMAP_TLS: &str = "mail (IMAP over TLS)";
 
 /// For a cloud alone: what an application that reads mail there needs.
 pub fn of_cloud(cloud: Cloud, protocols: Protocols) -> Vec<Opening> {
@@ -41,7 +43,7 @@ pub fn of_cloud(cloud: Cloud, protocols: Protocols) -> Vec<Opening> {
     };
     let mut openings = vec![
         opening("tokens (HTTPS)", cloud.login_host(), 443),
-        opening("mail (IMAP over TLS)", cloud.mail_host(), 993),
+        opening(IMAP_TLS, cloud.mail_host(), 993),
     ];
     match protocols {
         Protocols::Imap => {}
@@ -58,7 +60,11 @@ pub fn of_config(config: &Config) -> Vec<Opening> {
     for mailbox in config.mailboxes.values() {
         let server = &mailbox.server;
         openings.insert(Opening {
-            purpose: "mail (IMAP)",
+            purpose: match server.tls {
+                TlsMode::Implicit => IMAP_TLS,
+                TlsMode::StartTls => "mail (IMAP, STARTTLS)",
+                TlsMode::None => "mail (IMAP, not encrypted)",
+            },
             host: server.host.clone(),
             port: server.port,
             proxy: shown(&server.proxy),
@@ -82,7 +88,11 @@ pub fn of_config(config: &Config) -> Vec<Opening> {
         }
     }
     for endpoint in config.endpoints.values() {
-        openings.extend(opening("events", &endpoint.url, &endpoint.proxy));
+        let purpose = match endpoint.url.scheme() {
+            "https" => "events (HTTPS)",
+            _ => "events (HTTP, not encrypted)",
+        };
+        openings.extend(opening(purpose, &endpoint.url, &endpoint.proxy));
     }
     openings.into_iter().collect()
 }
@@ -102,7 +112,17 @@ fn token_urls(kind: &CredentialKind) -> Vec<(&'static str, Url)> {
         // A command that prints tokens knows by itself where they come from.
         CredentialKind::Password { .. } | CredentialKind::Token(_) => Vec::new(),
     };
-    urls.into_iter().map(|url| ("tokens", url)).collect()
+    let purpose = match kind {
+        CredentialKind::ManagedIdentity(_) => "tokens (HTTP, the machine's own metadata service)",
+        CredentialKind::Microsoft(_)
+        | CredentialKind::MicrosoftDelegated(_)
+        | CredentialKind::Google(_)
+        | CredentialKind::GoogleDelegated(_)
+        | CredentialKind::OAuth2(_)
+        | CredentialKind::Password { .. }
+        | CredentialKind::Token(_) => "tokens (HTTPS)",
+    };
+    urls.into_iter().map(|url| (purpose, url)).collect()
 }
 
 fn opening(purpose: &'static str, url: &Url, proxy: &Proxy) -> Option<Opening> {
@@ -128,25 +148,45 @@ pub fn page(cloud: Cloud, protocols: Protocols, config: Option<&Config>) -> Stri
     let mut text = String::from("# Network access for postrider\n\n");
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{}:\n", cloud.title());
-    text += &table(&of_cloud(cloud, protocols));
+    text += &table(&of_cloud(cloud, protocols), Columns::Plain);
     if cloud.is_unverified() {
         text += "\nNo document confirms these hosts for IMAP with an application's access in this cloud.\n";
     }
     if let Some(config) = config {
         text += "\nWhat this configuration connects to:\n\n";
-        text += &table(&of_config(config));
+        text += &table(&of_config(config), Columns::Proxies);
     }
     text + NOTES
 }
 
-fn table(openings: &[Opening]) -> String {
-    let mut text = String::from("| purpose | host | port | through proxy |\n|---|---|---|---|\n");
+/// A cloud's own table knows of no proxies.
+fn table(openings: &[Opening], columns: Columns) -> String {
+    let (mut text, proxies) = match columns {
+        Columns::Plain => (
+            String::from("| purpose | host | port |\n|---|---|---|\n"),
+            false,
+        ),
+        Columns::Proxies => (
+            String::from("| purpose | host | port | through proxy |\n|---|---|---|---|\n"),
+            true,
+        ),
+    };
     for opening in openings {
-        let _ = writeln!(
+        let _ = write!(
             text,
-            "| {} | `{}` | {} | {} |",
-            opening.purpose, opening.host, opening.port, opening.proxy
+            "| {} | `{}` | {} |",
+            opening.purpose, opening.host, opening.port
         );
+        if proxies {
+            let _ = write!(text, " {} |", opening.proxy);
+        }
+        text.push('\n');
     }
     text
+}
+
+#[derive(Clone, Copy)]
+enum Columns {
+    Plain,
+    Proxies,
 }

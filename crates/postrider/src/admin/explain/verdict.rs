@@ -360,26 +360,41 @@ fn above_or_below(
     facts: &Facts<'_>,
     of_mailbox: api::Verdict,
 ) -> api::Verdict {
-    let mut folders = facts.mailbox.folders.iter();
-    let cursor = folders
-        .find(|folder| folder.name == place.folder)
-        .and_then(|folder| folder.last_uid);
+    let mut shown = facts.mailbox.folders.iter();
+    let shown = shown.find(|one| one.name == place.folder);
+    let mut lives = facts.folders.iter();
+    let life = lives.find(|one| one.name == place.folder);
+    let cursor = shown.and_then(|folder| folder.last_uid);
     let at = format!("it is in {} (UID {})", place.folder, place.uid);
-    match cursor.is_none_or(|cursor| place.uid > cursor) {
-        true => api::Verdict {
+    let id = &facts.mailbox.id;
+    if cursor.is_none_or(|cursor| place.uid > cursor) {
+        return api::Verdict {
             text: format!("{at}, and not read yet; {}", of_mailbox.text),
             ..of_mailbox
-        },
-        false => api::Verdict {
+        };
+    }
+    if life.and_then(|life| life.before_start_uid) >= Some(place.uid) {
+        return fine(format!(
+            "{at}; it was there before the folder was first looked at, and start = \"new\" sends none of that"
+        ));
+    }
+    let cursor = cursor.unwrap_or_default();
+    match shown.map_or(0, |folder| folder.gaps) {
+        0 => api::Verdict {
             fine: false,
             text: format!(
-                "{at}, below the cursor ({}), and not in the ledger: the audit has to read it",
-                cursor.unwrap_or_default()
+                "{at}, below the cursor ({cursor}), and not in the ledger: the audit has to read it"
             ),
             hint: Some(format!(
-                "postrider mailboxes resync {} starts the audit now; then report this as a fault",
-                facts.mailbox.id
+                "postrider mailboxes resync {id} starts the audit now; then report this as a fault"
             )),
+        },
+        gaps => api::Verdict {
+            fine: false,
+            text: format!(
+                "{at}, below the cursor ({cursor}), and one of {gaps} that could not be read yet; it is tried again"
+            ),
+            hint: Some(format!("postrider mailboxes show {id}")),
         },
     }
 }

@@ -49,6 +49,14 @@ folders = ["INBOX"]
 endpoints = ["tickets"]
 "#;
 
+const UNUSED: &str = r#"
+[credentials.spare]
+type = "microsoft"
+tenant = "contoso.onmicrosoft.com"
+client_id = "88888888-2222-3333-4444-555555555555"
+client_secret = { env = "SPARE_SECRET" }
+"#;
+
 fn loaded(text: &str) -> Config {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("postrider.toml");
@@ -149,7 +157,7 @@ fn no_mailbox_and_no_configuration_are_told_with_what_to_say() {
     let failure = exchange(&PathBuf::from("/nonexistent.toml"), &args(&[]), false).unwrap_err();
     assert_eq!(failure.exit, Exit::Config);
     assert!(failure.hint.unwrap().contains("--mailboxes"));
-    let config = loaded(&HEAD.replace("client_secret", "# one more\nclient_secret"));
-    let none = args(&["--mailboxes", " "]);
-    assert!(!texts(&gather(&none, Some(&config)).unwrap()).is_empty());
+    let config = loaded(&format!("{HEAD}{UNUSED}"));
+    let failure = gather(&args(&["--credential", "spare"]), Some(&config)).unwrap_err();
+    assert_eq!(failure.error, "no mailbox uses this credential");
 }

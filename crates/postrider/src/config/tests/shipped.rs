@@ -57,10 +57,17 @@ fn the_configurations_in_documents_and_manifests_load() {
         "docs/SECURITY.md",
     ] {
         let text = fs::read_to_string(repository(name)).unwrap();
-        for block in
-            blocks(&text).filter(|block| block.contains("[mailboxes") || block.contains("[groups"))
-        {
-            World::new(&block).load();
+        for block in blocks(&text).filter(|block| block.contains('[')) {
+            // What AKS puts into the environment of a pod.
+            World::new(&completed(&block))
+                .set(
+                    "AZURE_FEDERATED_TOKEN_FILE",
+                    "/var/run/secrets/azure/tokens/azure-identity-token",
+                )
+                .set("AZURE_CLIENT_ID", "11111111-2222-3333-4444-555555555555")
+                .set("AZURE_TENANT_ID", "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee")
+                .set("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com/")
+                .load();
             loaded += 1;
         }
     }
@@ -73,6 +80,27 @@ fn the_configurations_in_documents_and_manifests_load() {
         .map(|line| format!("{}\n", line.trim_start()))
         .collect();
     World::new(&text).load();
+}
+
+/// Pages show the part that they speak of; what else a configuration needs is added here.
+fn completed(block: &str) -> String {
+    let mut text = block.to_owned();
+    if !block.contains("[endpoints.") {
+        text += "[endpoints.tickets]\nurl = \"https://tickets.example.org/hook\"\nsecret = { env = \"SECRET\" }\n";
+    }
+    if !block.contains("[mailboxes") && !block.contains("[groups") {
+        let heads = block.lines().filter_map(|line| {
+            let name = line.strip_prefix("[credentials.")?;
+            name.strip_suffix(']')
+        });
+        for name in heads {
+            text += &format!(
+                "[mailboxes.{name}]\naddress = \"{name}@example.org\"\nserver = {{ host = \"imap.example.org\" }}\n\
+                 credential = \"{name}\"\nfolders = [\"INBOX\"]\nendpoints = [\"tickets\"]\n"
+            );
+        }
+    }
+    text
 }
 
 /// The fenced TOML blocks of a page.

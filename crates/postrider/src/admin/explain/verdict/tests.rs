@@ -39,6 +39,7 @@ fn well() -> World {
             name: "INBOX".to_owned(),
             last_life: at(30),
             wake: None,
+            before_start_uid: Some(100),
             newest: Some(taken("event", None)),
             server: None,
             behind: None,
