@@ -34,6 +34,22 @@ pub enum Trouble {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Flight {
     number: u64,
+    purpose: Purpose,
+}
+
+impl Flight {
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+}
+
+/// What a request is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A token is needed.
+    Token,
+    /// The token in use is good; a new secret is to be proven before it is relied on.
+    Probe,
 }
 
 /// The answer to somebody who wants to log in.
@@ -66,6 +82,8 @@ pub enum Failed {
     /// The trouble is new, or worse than before.
     Began(Trouble),
     Continues(Trouble),
+    /// A new secret was not accepted. The token in use, and what gave it, stay.
+    Kept,
     Stale,
 }
 
@@ -102,9 +120,16 @@ struct Ongoing {
 #[derive(Debug)]
 enum Request {
     None,
-    InFlight(u64),
+    InFlight(u64, Purpose),
     /// In flight, made with a secret that has changed since.
-    Outdated(u64),
+    Outdated(u64, Purpose),
+}
+
+/// Whether a new secret waits to be proven while a token is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Probe {
+    None,
+    Wanted,
 }
 
 /// Whether anybody has asked since the last token came.
@@ -122,6 +147,7 @@ pub struct Cache {
     request: Request,
     trouble: Option<Ongoing>,
     demand: Demand,
+    probe: Probe,
     flights: u64,
     generations: u64,
     unproven_dropped_at: Option<Monotonic>,
@@ -135,6 +161,7 @@ impl Cache {
             request: Request::None,
             trouble: None,
             demand: Demand::None,
+            probe: Probe::None,
             flights: 0,
             generations: 0,
             unproven_dropped_at: None,
@@ -160,7 +187,7 @@ impl Cache {
                     Ask::Use(generation)
                 }
             }
-            (None, Some(ongoing)) if !self.coming(now) => Ask::Later {
+            (None, Some(ongoing)) if !self.coming(now) && !self.in_flight() => Ask::Later {
                 trouble: ongoing.trouble,
                 until: ongoing.retry_at,
             },
@@ -170,32 +197,51 @@ impl Cache {
 
     /// When the next request is due; `None` while one is in flight or nobody uses this credential.
     pub fn due_at(&self) -> Option<Monotonic> {
-        match (&self.request, &self.demand) {
-            (Request::InFlight(_) | Request::Outdated(_), _) | (Request::None, Demand::None) => {
-                None
-            }
-            (Request::None, Demand::Somebody) => {
+        match self.request {
+            Request::InFlight(..) | Request::Outdated(..) => None,
+            Request::None => self.token_due_at().into_iter().chain(self.probe_at()).min(),
+        }
+    }
+
+    fn token_due_at(&self) -> Option<Monotonic> {
+        match self.demand {
+            Demand::None => None,
+            Demand::Somebody => {
                 let needed = self
                     .held
                     .as_ref()
                     .map_or(Monotonic(0), |held| held.life.refresh_at);
-                let allowed = self
-                    .trouble
-                    .as_ref()
-                    .map_or(Monotonic(0), |ongoing| ongoing.retry_at);
-                Some(needed.max(allowed))
+                Some(needed.max(self.allowed_at()))
             }
         }
+    }
+
+    fn probe_at(&self) -> Option<Monotonic> {
+        match (self.probe, &self.held) {
+            (Probe::Wanted, Some(_)) => Some(self.allowed_at()),
+            (Probe::Wanted, None) | (Probe::None, _) => None,
+        }
+    }
+
+    fn allowed_at(&self) -> Monotonic {
+        self.trouble
+            .as_ref()
+            .map_or(Monotonic(0), |ongoing| ongoing.retry_at)
     }
 
     /// Leave for the one request, if it is due.
     pub fn start(&mut self, now: Monotonic) -> Option<Flight> {
         let due = self.due_at()?;
+        let purpose = match self.token_due_at() {
+            Some(at) if at <= now => Purpose::Token,
+            Some(_) | None => Purpose::Probe,
+        };
         (due <= now).then(|| {
             self.flights += 1;
-            self.request = Request::InFlight(self.flights);
+            self.request = Request::InFlight(self.flights, purpose);
             Flight {
                 number: self.flights,
+                purpose,
             }
         })
     }
@@ -223,6 +269,7 @@ impl Cache {
             refused: BTreeSet::new(),
         });
         self.demand = Demand::None;
+        self.probe = Probe::None;
         Granted::Token {
             generation,
             recovered: self.trouble.take().map(|ongoing| ongoing.trouble),
@@ -240,6 +287,10 @@ impl Cache {
         let trouble = match (self.land(flight), failure) {
             // What the endpoint said of an older secret means nothing for the newer one.
             (Landed::Unknown, _) | (Landed::Outdated, Failure::Refused) => return Failed::Stale,
+            (Landed::Counts, Failure::Refused) if self.is_probe_of_held(flight) => {
+                self.probe = Probe::None;
+                return Failed::Kept;
+            }
             (Landed::Counts, Failure::Refused) => Trouble::Refused,
             // An outage is the endpoint's, whichever secret met it.
             (
@@ -262,7 +313,7 @@ impl Cache {
         };
         let trouble = match failed {
             Failed::Began(trouble) | Failed::Continues(trouble) => trouble,
-            Failed::Stale => return Failed::Stale,
+            Failed::Kept | Failed::Stale => return failed,
         };
         self.trouble = Some(Ongoing {
             trouble,
@@ -273,15 +324,12 @@ impl Cache {
     }
 
     /// The secret was replaced: it is proven at once where anybody uses the credential. The token
-    /// in use stays in use until then.
+    /// in use stays in use, whatever comes of it.
     pub fn secret_changed(&mut self) {
-        if let Request::InFlight(number) = self.request {
-            self.request = Request::Outdated(number);
+        if let Request::InFlight(number, purpose) = self.request {
+            self.request = Request::Outdated(number, purpose);
         }
-        if let Some(held) = &mut self.held {
-            held.life.refresh_at = Monotonic(0);
-            self.demand = Demand::Somebody;
-        }
+        self.probe = Probe::Wanted;
         if let Some(ongoing) = &mut self.trouble {
             self.demand = Demand::Somebody;
             match ongoing.trouble {
@@ -360,18 +408,37 @@ impl Cache {
             .map(|ongoing| (ongoing.trouble, ongoing.retry_at))
     }
 
+    fn in_flight(&self) -> bool {
+        match self.request {
+            Request::InFlight(..) | Request::Outdated(..) => true,
+            Request::None => false,
+        }
+    }
+
+    /// A token is on its way; a probe is not waited for.
     fn coming(&self, now: Monotonic) -> bool {
         match self.request {
-            Request::InFlight(_) | Request::Outdated(_) => true,
-            Request::None => self.due_at().is_some_and(|due| due <= now),
+            Request::InFlight(_, Purpose::Token) | Request::Outdated(_, Purpose::Token) => true,
+            Request::InFlight(_, Purpose::Probe) | Request::Outdated(_, Purpose::Probe) => false,
+            Request::None => self.token_due_at().is_some_and(|due| due <= now),
+        }
+    }
+
+    /// The token may have been dropped meanwhile: then everybody waits for what the probe gives.
+    fn is_probe_of_held(&self, flight: &Flight) -> bool {
+        match flight.purpose {
+            Purpose::Probe => self.held.is_some(),
+            Purpose::Token => false,
         }
     }
 
     fn land(&mut self, flight: &Flight) -> Landed {
         let landed = match self.request {
-            Request::InFlight(number) if number == flight.number => Landed::Counts,
-            Request::Outdated(number) if number == flight.number => Landed::Outdated,
-            Request::InFlight(_) | Request::Outdated(_) | Request::None => return Landed::Unknown,
+            Request::InFlight(number, _) if number == flight.number => Landed::Counts,
+            Request::Outdated(number, _) if number == flight.number => Landed::Outdated,
+            Request::InFlight(..) | Request::Outdated(..) | Request::None => {
+                return Landed::Unknown;
+            }
         };
         self.request = Request::None;
         landed

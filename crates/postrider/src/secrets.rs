@@ -60,6 +60,37 @@ impl Secret {
     }
 }
 
+/// What a reference holds, and how it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Material {
+    pub reference: SecretRef,
+    pub form: Form,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A line of text, or a few.
+    Text,
+    /// A file that is no text (PKCS#12): it is handed out in base64.
+    Binary,
+}
+
+impl Material {
+    pub fn text(reference: SecretRef) -> Self {
+        Self {
+            reference,
+            form: Form::Text,
+        }
+    }
+
+    pub fn binary(reference: SecretRef) -> Self {
+        Self {
+            reference,
+            form: Form::Binary,
+        }
+    }
+}
+
 /// A list of secrets, newest first.
 #[derive(Clone, Debug)]
 pub struct SecretList(Vec<Secret>);
@@ -137,7 +168,7 @@ struct Inner {
 }
 
 struct Watched {
-    references: Vec<SecretRef>,
+    materials: Vec<Material>,
     stamps: Vec<Option<Stamp>>,
     list: watch::Sender<Arc<SecretList>>,
 }
@@ -164,22 +195,28 @@ impl Secrets {
     /// The secrets of a list, now and whenever they change. A reference that cannot be read is no
     /// error yet: it may come.
     pub fn watch(&self, references: &[SecretRef]) -> watch::Receiver<Arc<SecretList>> {
+        let materials = references.iter().cloned().map(Material::text);
+        self.watch_materials(materials.collect())
+    }
+
+    /// The same for files of any form.
+    pub fn watch_materials(&self, materials: Vec<Material>) -> watch::Receiver<Arc<SecretList>> {
         let inner = &self.inner;
         let mut watched = inner.watched();
-        if let Some(known) = watched.iter().find(|known| known.references == references) {
+        if let Some(known) = watched.iter().find(|known| known.materials == materials) {
             return known.list.subscribe();
         }
-        let stamps = references
+        let stamps = materials
             .iter()
-            .map(|reference| inner.stamp(reference))
+            .map(|material| inner.stamp(&material.reference))
             .collect();
-        let list = references
+        let list = materials
             .iter()
-            .map(|reference| inner.first(reference))
+            .map(|material| inner.first(material))
             .collect();
         let (sender, receiver) = watch::channel(Arc::new(SecretList(list)));
         watched.push(Watched {
-            references: references.to_vec(),
+            materials,
             stamps,
             list: sender,
         });
@@ -234,7 +271,8 @@ impl Inner {
         Stamp::of(&path)
     }
 
-    fn read(&self, reference: &SecretRef) -> Result<SecretString, SecretError> {
+    fn read(&self, material: &Material) -> Result<SecretString, SecretError> {
+        let reference = &material.reference;
         if let Some(path) = reference.file(&self.environment)?
             && std::fs::metadata(path).is_ok_and(|data| !data.is_file())
         {
@@ -245,11 +283,14 @@ impl Inner {
                 error,
             });
         }
-        reference.read(&self.environment)
+        match material.form {
+            Form::Text => reference.read(&self.environment),
+            Form::Binary => reference.read_binary(&self.environment),
+        }
     }
 
-    fn first(&self, reference: &SecretRef) -> Secret {
-        match self.read(reference) {
+    fn first(&self, material: &Material) -> Secret {
+        match self.read(material) {
             Ok(value) => Secret::Live(value),
             Err(error) => {
                 self.telemetry
@@ -261,33 +302,32 @@ impl Inner {
     }
 
     /// The files that are not as they were, or that could not be read the last time.
-    fn changed(&self) -> Vec<(SecretRef, Option<Stamp>)> {
+    fn changed(&self) -> Vec<(Material, Option<Stamp>)> {
         let mut watched = self.watched();
         watched.retain(|one| one.list.receiver_count() > 0);
-        let mut changed: Vec<(SecretRef, Option<Stamp>)> = Vec::new();
+        let mut changed: Vec<(Material, Option<Stamp>)> = Vec::new();
         for one in watched.iter() {
             let list = one.list.borrow();
-            for ((reference, before), secret) in one.references.iter().zip(&one.stamps).zip(&list.0)
-            {
-                let is_file = matches!(reference.file(&self.environment), Ok(Some(_)));
-                let now = self.stamp(reference);
+            for ((material, before), secret) in one.materials.iter().zip(&one.stamps).zip(&list.0) {
+                let is_file = matches!(material.reference.file(&self.environment), Ok(Some(_)));
+                let now = self.stamp(&material.reference);
                 let differs = now != *before || secret.problem().is_some();
-                if is_file && differs && !changed.iter().any(|(known, _)| known == reference) {
-                    changed.push((reference.clone(), now));
+                if is_file && differs && !changed.iter().any(|(known, _)| known == material) {
+                    changed.push((material.clone(), now));
                 }
             }
         }
         changed
     }
 
-    fn take(&self, changed: Vec<(SecretRef, Option<Stamp>)>) {
-        for (reference, stamp) in changed {
-            if self.stamp(&reference) != stamp {
+    fn take(&self, changed: Vec<(Material, Option<Stamp>)>) {
+        for (material, stamp) in changed {
+            if self.stamp(&material.reference) != stamp {
                 continue; // Still being written: the next look reads it.
             }
-            let result = self.read(&reference).map_err(Arc::new);
+            let result = self.read(&material).map_err(Arc::new);
             for one in self.watched().iter_mut() {
-                self.put(one, &reference, stamp, &result);
+                self.put(one, &material, stamp, &result);
             }
         }
     }
@@ -295,15 +335,15 @@ impl Inner {
     fn put(
         &self,
         one: &mut Watched,
-        reference: &SecretRef,
+        material: &Material,
         stamp: Option<Stamp>,
         result: &Result<SecretString, Arc<SecretError>>,
     ) {
         let mut next = SecretList::clone(&one.list.borrow());
-        for ((known, at), secret) in one.references.iter().zip(&mut one.stamps).zip(&mut next.0) {
-            if known == reference {
+        for ((known, at), secret) in one.materials.iter().zip(&mut one.stamps).zip(&mut next.0) {
+            if known == material {
                 *at = stamp;
-                *secret = self.succeed(secret, reference, result);
+                *secret = self.succeed(secret, &material.reference, result);
             }
         }
         one.list.send_if_modified(|list| {

@@ -408,33 +408,24 @@ impl Supervisor {
     }
 
     async fn credential_changed(&self, change: tokens::Transition) {
-        let (event_type, credential, started, detail) = match &change {
-            tokens::Transition::Available { credential } => return self.try_again_with(credential),
-            tokens::Transition::Refused {
-                credential,
-                at,
-                detail,
-            } => (EventType::CredentialRefused, credential, *at, detail),
-            tokens::Transition::Recovered { credential, at } => {
-                self.try_again_with(credential);
-                (
-                    EventType::CredentialRecovered,
-                    credential,
-                    *at,
-                    &String::new(),
-                )
-            }
-        };
+        match &change {
+            tokens::Transition::Available { credential }
+            | tokens::Transition::Recovered { credential, .. } => self.try_again_with(credential),
+            tokens::Transition::Refused { .. }
+            | tokens::Transition::ProofRefused { .. }
+            | tokens::Transition::Expiring { .. } => {}
+        }
+        let Some(news) = change.news() else { return };
         system_events::emit(
             &self.shared,
             Happening {
-                event_type,
+                event_type: news.event_type,
                 mailbox: None,
-                scope: credential.as_str(),
-                started,
-                reason: event_type.as_str(),
-                detail,
-                hint: "check client_id, tenant and the secret's value and expiry",
+                scope: news.credential.as_str(),
+                started: news.started,
+                reason: news.reason,
+                detail: &news.detail,
+                hint: news.hint,
             },
         )
         .await;

@@ -318,9 +318,56 @@ fn a_result_for_an_older_secret_is_dropped_but_its_outage_counts() {
 fn a_new_secret_is_proven_while_the_old_token_is_in_use() {
     let (mut cache, generation) = with_token(at(0));
     cache.secret_changed();
+    assert_eq!(cache.ask(at(1)), Ask::Use(generation));
+    let refresh_at = cache.held().unwrap().1.refresh_at;
     let flight = cache.start(at(5)).expect("it is proven at once");
-    cache.failed(&flight, Failure::Refused, at(6), NO_SPREAD);
+    assert_eq!(flight.purpose(), Purpose::Probe);
+    assert_eq!(
+        cache.ask(at(5)),
+        Ask::Use(generation),
+        "nobody waits for it"
+    );
+    let failed = cache.failed(&flight, Failure::Refused, at(6), NO_SPREAD);
+    assert_eq!((failed, cache.trouble()), (Failed::Kept, None));
     assert_eq!(cache.ask(at(7)), Ask::Use(generation));
+    assert_eq!(cache.start(at(7)), None, "by one request");
+    assert_eq!(cache.due_at(), Some(refresh_at));
+}
+
+#[test]
+fn a_new_secret_that_met_an_outage_is_proven_afterwards() {
+    let (mut cache, generation) = with_token(at(0));
+    cache.secret_changed();
+    let flight = cache.start(at(5)).unwrap();
+    let outage = Failure::Outage { retry_after: None };
+    let failed = cache.failed(&flight, outage, at(6), NO_SPREAD);
+    assert_eq!(failed, Failed::Began(Trouble::Outage));
+    assert_eq!(cache.ask(at(6)), Ask::Use(generation));
+    let flight = cache.start(at(7)).expect("it is tried again");
+    let granted = cache.granted(&flight, at(7), secs(3600), None, NO_SPREAD);
+    assert_eq!(
+        granted,
+        Granted::Token {
+            generation: Generation(2),
+            recovered: Some(Trouble::Outage)
+        }
+    );
+}
+
+#[test]
+fn a_probe_whose_token_is_dropped_meanwhile_is_the_request_that_all_wait_for() {
+    let (mut cache, generation) = with_token(at(0));
+    cache.secret_changed();
+    let flight = cache.start(at(5)).unwrap();
+    assert_eq!(
+        cache.refused(&mailbox("a"), generation, at(5)),
+        Refusal::DroppedUnproven
+    );
+    assert_eq!(cache.ask(at(6)), Ask::Wait);
+    assert_eq!(
+        cache.failed(&flight, Failure::Refused, at(6), NO_SPREAD),
+        Failed::Began(Trouble::Refused)
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::{fmt, io::Read, path::PathBuf};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::SecretString;
 
 use super::{environment::Environment, model::SecretRef};
@@ -72,7 +73,23 @@ impl SecretRef {
         Ok(SecretString::from(text))
     }
 
+    /// Reads a file that is no text, in base64.
+    pub fn read_binary(&self, environment: &Environment) -> Result<SecretString, SecretError> {
+        let path = self
+            .file(environment)?
+            .ok_or_else(|| SecretError::NotSet(self.clone()))?;
+        let bytes = self.read_bytes(path)?;
+        if bytes.is_empty() {
+            return Err(SecretError::Empty(self.clone()));
+        }
+        Ok(SecretString::from(STANDARD.encode(bytes)))
+    }
+
     fn read_file(&self, path: PathBuf) -> Result<String, SecretError> {
+        String::from_utf8(self.read_bytes(path)?).map_err(|_| SecretError::NotText(self.clone()))
+    }
+
+    fn read_bytes(&self, path: PathBuf) -> Result<Vec<u8>, SecretError> {
         let unreadable = |error| SecretError::Unreadable {
             reference: self.clone(),
             error,
@@ -85,6 +102,6 @@ impl SecretRef {
         if bytes.len() as u64 > SECRET_BYTES_MAX {
             return Err(SecretError::TooLong(self.clone()));
         }
-        String::from_utf8(bytes).map_err(|_| SecretError::NotText(self.clone()))
+        Ok(bytes)
     }
 }

@@ -6,9 +6,8 @@ use std::{
     time::Duration,
 };
 
-use postrider_core::{ids::CredentialKey, token::Trouble};
-use postrider_oauth::error::TokenError;
-use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
+use postrider_core::{ids::CredentialKey, time::Wall, token::Trouble};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
 
 use super::{catalogue::Catalogue, quiet::Quiet};
 use crate::{
@@ -17,7 +16,8 @@ use crate::{
     tokens::CredentialState,
 };
 
-const PROVIDER: &str = "microsoft";
+/// Who gives tokens: token endpoints, and whoever a configured file or program belongs to.
+const PROVIDERS: [&str; 5] = ["microsoft", "managed-identity", "google", "oauth2", "token"];
 
 pub struct Tokens {
     quiet: Quiet,
@@ -25,10 +25,15 @@ pub struct Tokens {
     duration: HistogramVec,
     dropped: IntCounterVec,
     secret_reads: IntCounterVec,
+    proofs_refused: IntCounter,
+    vault_failures: IntCounter,
     credentials: IntGaugeVec,
     expiry: IntGaugeVec,
-    states: Mutex<BTreeMap<CredentialKey, CredentialState>>,
+    states: Mutex<States>,
 }
+
+/// By credential, and where each user has a token of their own, by user; else under "".
+type States = BTreeMap<CredentialKey, BTreeMap<String, CredentialState>>;
 
 /// What is used while a secret cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,14 +56,17 @@ impl Tokens {
             "Token requests, by provider and outcome.",
             &["provider", "outcome"],
         )?;
-        for outcome in [
-            "granted",
-            "refused",
-            "throttled",
-            "unavailable",
-            "malformed",
-        ] {
-            requests.with_label_values(&[PROVIDER, outcome]);
+        for provider in PROVIDERS {
+            for outcome in [
+                "granted",
+                "refused",
+                "throttled",
+                "unavailable",
+                "malformed",
+                "unsent",
+            ] {
+                requests.with_label_values(&[provider, outcome]);
+            }
         }
         let dropped = c.counters(
             "oauth_tokens_dropped_total",
@@ -95,10 +103,18 @@ impl Tokens {
             )?,
             dropped,
             secret_reads,
+            proofs_refused: c.counter(
+                "credential_proofs_refused_total",
+                "New secrets, certificates and keys that were refused while the one before stays in use.",
+            )?,
+            vault_failures: c.counter(
+                "vault_failures_total",
+                "Refresh tokens that could not be stored at once; the next token request stores them first.",
+            )?,
             credentials,
             expiry: c.gauges(
                 "credential_expiry_timestamp_seconds",
-                "Unix time when a named client credential expires; 0 if unknown.",
+                "Unix time when a credential's secret or certificate expires, from the certificate in use or from `expires`; 0 if unknown.",
                 &["credential"],
             )?,
             states: Mutex::default(),
@@ -107,15 +123,11 @@ impl Tokens {
 
     /// The set of credentials changed: others are not exposed any more.
     pub fn configured<'a>(&self, keys: impl Iterator<Item = &'a CredentialKey>) {
-        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut states = self.states();
         let old = std::mem::take(&mut *states);
         for key in keys {
-            // A client secret does not say when it expires.
-            self.expiry.with_label_values(&[key.as_str()]).set(0);
-            states.insert(
-                key.clone(),
-                old.get(key).copied().unwrap_or(CredentialState::Idle),
-            );
+            let known = old.get(key).cloned().unwrap_or_default();
+            states.insert(key.clone(), known);
         }
         for key in old.keys().filter(|key| !states.contains_key(*key)) {
             // It fails only where the series is not there, which is what is wanted.
@@ -124,56 +136,138 @@ impl Tokens {
         self.expose(&states);
     }
 
-    pub fn state(&self, credential: &CredentialKey, state: CredentialState) {
-        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+    /// How it stands for one user, or for all where there is one token; says how it stands as a
+    /// whole.
+    pub fn state(
+        &self,
+        credential: &CredentialKey,
+        user: &str,
+        state: CredentialState,
+    ) -> CredentialState {
+        let mut states = self.states();
+        let Some(known) = states.get_mut(credential) else {
+            return state;
+        };
+        known.insert(user.to_owned(), state);
+        let whole = CredentialState::best(known.values().copied());
+        self.expose(&states);
+        whole
+    }
+
+    pub fn forget_user(&self, credential: &CredentialKey, user: &str) {
+        let mut states = self.states();
         if let Some(known) = states.get_mut(credential) {
-            *known = state;
+            known.remove(user);
             self.expose(&states);
         }
     }
 
-    fn expose(&self, states: &BTreeMap<CredentialKey, CredentialState>) {
+    fn states(&self) -> std::sync::MutexGuard<'_, States> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn expose(&self, states: &States) {
+        let best = |users: &BTreeMap<String, CredentialState>| {
+            CredentialState::best(users.values().copied())
+        };
         for state in CredentialState::ALL {
-            let count = states.values().filter(|known| *known == state).count();
+            let count = states
+                .values()
+                .filter(|users| best(users) == *state)
+                .count();
             self.credentials
                 .with_label_values(&[state.as_str()])
                 .set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
 
-    pub fn granted(&self, credential: &CredentialKey, took: Duration, expires_in: Duration) {
-        self.requests
-            .with_label_values(&[PROVIDER, "granted"])
-            .inc();
-        self.duration
-            .with_label_values(&[PROVIDER])
-            .observe(took.as_secs_f64());
+    /// When its secret or certificate ends, as far as that is known.
+    pub fn expiry(&self, credential: &CredentialKey, expires: Option<Wall>) {
+        self.expiry
+            .with_label_values(&[credential.as_str()])
+            .set(expires.map_or(0, Wall::seconds));
+    }
+
+    /// Told once per threshold.
+    pub fn expiring(&self, credential: &CredentialKey, expires: Wall) {
+        tracing::warn!(
+            %credential, expires = %expires.rfc3339(),
+            "the credential's secret or certificate ends soon. hint: add the next one before it to its list, postrider proves it at once"
+        );
+    }
+
+    /// A new secret, certificate or key gave no token; what was in use before serves on.
+    pub fn proof_refused(
+        &self,
+        credential: &CredentialKey,
+        what: &'static str,
+        number: usize,
+        detail: &str,
+    ) {
+        self.proofs_refused.inc();
+        tracing::warn!(%credential, number, "the new {what} (number {number}) is refused, the one before stays in use: {detail}");
+    }
+
+    /// What was read makes no sense, such as half of a certificate; what was in use before stays.
+    pub fn proof_unusable(&self, credential: &CredentialKey, problems: &str) {
+        self.secret_reads.with_label_values(&["failed"]).inc();
+        if let Some(left_out) =
+            self.quiet
+                .allow("unusable", credential.as_str(), clock::monotonic())
+        {
+            tracing::warn!(%credential, left_out, "what was read cannot be used, the one before stays in use: {problems}");
+        }
+    }
+
+    /// A new refresh token could not be stored.
+    pub fn vault_failed(&self, credential: &CredentialKey, detail: &str) {
+        self.vault_failures.inc();
+        if let Some(left_out) = self
+            .quiet
+            .allow("vault", credential.as_str(), clock::monotonic())
+        {
+            tracing::error!(%credential, left_out, "the new refresh token is not stored yet, it is tried again before the next token request: {detail}");
+        }
+    }
+
+    pub fn granted(
+        &self,
+        provider: &'static str,
+        credential: &CredentialKey,
+        took: Duration,
+        expires_in: Duration,
+    ) {
+        self.count(provider, "granted", took);
         tracing::debug!(%credential, ?took, expires_in_s = expires_in.as_secs(), "token received");
     }
 
-    /// One request gave no token. `number` counts the secrets of the credential's list from 1.
+    /// One request gave no token. `number` counts the proofs of the credential's list from 1.
     pub fn request_failed(
         &self,
+        provider: &'static str,
         credential: &CredentialKey,
         took: Duration,
-        error: &TokenError,
+        outcome: &'static str,
         number: usize,
+        said: &str,
     ) {
-        self.requests
-            .with_label_values(&[PROVIDER, error.outcome()])
-            .inc();
-        self.duration
-            .with_label_values(&[PROVIDER])
-            .observe(took.as_secs_f64());
-        if let Some(left_out) =
-            self.quiet
-                .allow(error.outcome(), credential.as_str(), clock::monotonic())
+        self.count(provider, outcome, took);
+        if let Some(left_out) = self
+            .quiet
+            .allow(outcome, credential.as_str(), clock::monotonic())
         {
             tracing::warn!(
-                %credential, outcome = error.outcome(), secret = number, left_out,
-                "no token with secret number {number}: {error}. hint: {}", error.hint()
+                %credential, outcome, secret = number, left_out,
+                "no token with secret number {number}: {said}"
             );
         }
+    }
+
+    fn count(&self, provider: &'static str, outcome: &'static str, took: Duration) {
+        self.requests.with_label_values(&[provider, outcome]).inc();
+        self.duration
+            .with_label_values(&[provider])
+            .observe(took.as_secs_f64());
     }
 
     /// No secret of the credential is accepted, or there is none: its mailboxes cannot log in anew.

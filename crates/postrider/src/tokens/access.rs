@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use postrider_core::{
+    event::EventType,
     ids::CredentialKey,
     time::{Monotonic, Wall},
     token::Generation,
@@ -106,11 +107,92 @@ pub enum Transition {
         at: Wall,
         detail: String,
     },
+    /// A new secret, certificate or key is refused; what was in use before serves on.
+    ProofRefused {
+        credential: CredentialKey,
+        at: Wall,
+        detail: String,
+    },
+    /// Its secret or certificate ends soon. `since` is the same whenever it is told.
+    Expiring {
+        credential: CredentialKey,
+        since: Wall,
+        expires: Wall,
+        days: u16,
+    },
     /// A credential that was refused works again.
     Recovered { credential: CredentialKey, at: Wall },
     /// Worth trying again at once, without having been refused: an outage is over, or a password
     /// was replaced.
     Available { credential: CredentialKey },
+}
+
+/// A transition as an event tells it.
+pub struct News<'a> {
+    pub event_type: EventType,
+    pub credential: &'a CredentialKey,
+    /// Together with the credential it makes the event's id.
+    pub started: Wall,
+    pub reason: &'static str,
+    pub detail: String,
+    pub hint: &'static str,
+}
+
+impl Transition {
+    /// `None` where nobody outside needs to hear of it.
+    pub fn news(&self) -> Option<News<'_>> {
+        Some(match self {
+            Self::Available { .. } => return None,
+            Self::Refused {
+                credential,
+                at,
+                detail,
+            } => News {
+                event_type: EventType::CredentialRefused,
+                credential,
+                started: *at,
+                reason: "credential.refused",
+                detail: detail.clone(),
+                hint: "check client_id, tenant and the secret's value and expiry",
+            },
+            Self::ProofRefused {
+                credential,
+                at,
+                detail,
+            } => News {
+                event_type: EventType::CredentialRefused,
+                credential,
+                started: *at,
+                reason: "new_secret_refused",
+                detail: detail.clone(),
+                hint: "nothing stops; correct the new one, it is proven again when its file changes, and once an hour",
+            },
+            Self::Recovered { credential, at } => News {
+                event_type: EventType::CredentialRecovered,
+                credential,
+                started: *at,
+                reason: "credential.recovered",
+                detail: String::new(),
+                hint: "",
+            },
+            Self::Expiring {
+                credential,
+                since,
+                expires,
+                days,
+            } => News {
+                event_type: EventType::CredentialExpiring,
+                credential,
+                started: *since,
+                reason: "credential.expiring",
+                detail: format!(
+                    "its secret or certificate ends at {}, at most {days} days from now",
+                    expires.rfc3339()
+                ),
+                hint: "add the next one before it to the credential's list; postrider proves it at once",
+            },
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +208,17 @@ pub enum CredentialState {
 impl CredentialState {
     pub const ALL: &'static [Self] = &[Self::Idle, Self::Ready, Self::Unavailable, Self::Refused];
 
+    /// How something stands of which these are the parts: as well as its best one.
+    pub(crate) fn best(states: impl Iterator<Item = Self>) -> Self {
+        let rank = |state: &Self| match state {
+            Self::Ready => 3,
+            Self::Unavailable => 2,
+            Self::Refused => 1,
+            Self::Idle => 0,
+        };
+        states.max_by_key(rank).unwrap_or(Self::Idle)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Idle => "idle",
@@ -140,13 +233,17 @@ impl CredentialState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialStatus {
     pub key: CredentialKey,
-    /// `microsoft` or `password`.
+    /// Its `type` in the configuration.
     pub kind: &'static str,
     pub state: CredentialState,
     /// When the token in use ends; `None` without one.
     pub expires_at: Option<Wall>,
     /// When the next token is asked for, if anybody needs it.
     pub next_request_at: Option<Wall>,
+    /// When the secret or certificate itself ends, as far as it is known.
+    pub secret_expires_at: Option<Wall>,
+    /// Users with a token of their own, where each needs one (a Google service account).
+    pub users: usize,
     /// The last trouble, which may be over.
     pub last_error: Option<LastError>,
     /// Which secret of the list gave the token in use, counted from 0 (the newest).

@@ -5,42 +5,54 @@
 //! credential makes the one request that it permits.
 
 mod access;
-mod password;
+mod identity;
 mod plan;
 mod slot;
 
+mod proofs;
 mod request;
+
+mod foreign;
+mod vaulted;
+
+mod expiry;
+mod password;
+mod users;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use postrider_core::{
     ids::{CredentialKey, MailboxKey},
+    time::Wall,
     token::{Generation, Refusal, TokenPolicy},
 };
-use postrider_oauth::microsoft::AuthorityError;
-use tokio::sync::mpsc;
+use postrider_oauth::authority::AuthorityError;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::{
+    identity::Settings,
     password::PasswordSlot,
-    plan::Plan,
+    plan::{Plan, Slots},
     slot::{Login, TokenSlot},
+    users::UserSlots,
 };
 use crate::{
-    config::{Config, Credential, Environment},
+    config::{Config, Credential, CredentialKind, Environment, VaultConfig},
     network::NetworkError,
     secrets::{Pace, Secrets},
     telemetry::{Telemetry, tokens::DroppedToken},
 };
 
 pub use access::{
-    Access, CredentialFailure, CredentialState, CredentialStatus, LoginSecret, Next, Transition,
+    Access, CredentialFailure, CredentialState, CredentialStatus, LoginSecret, News, Next,
+    Transition,
 };
 
 type Credentials = BTreeMap<CredentialKey, Arc<Credential>>;
@@ -58,19 +70,56 @@ pub enum ConfigureError {
         credential: CredentialKey,
         error: NetworkError,
     },
-    #[error("credential {credential}: tokens of type {kind} are not asked for yet")]
-    Unserved {
-        credential: CredentialKey,
-        kind: &'static str,
-    },
 }
 
 /// The handle that all workers share.
 pub struct Tokens {
     deps: Deps,
-    slots: RwLock<BTreeMap<CredentialKey, Slot>>,
+    active: Arc<RwLock<Active>>,
     configuring: Mutex<()>,
     _stop: DropGuard,
+}
+
+/// What is to be put into use.
+pub struct Wanted<'a> {
+    pub credentials: &'a Credentials,
+    pub vault: &'a VaultConfig,
+    /// How long an event that was delivered is remembered.
+    pub keep_delivered: std::time::Duration,
+    /// User names of the mailboxes whose credential gives each user a token of their own.
+    pub users: BTreeMap<MailboxKey, (CredentialKey, Arc<str>)>,
+}
+
+impl<'a> Wanted<'a> {
+    fn by(config: &'a Config) -> Self {
+        let is_per_user = |key: &CredentialKey| {
+            let kind = config.credentials.get(key).map(|one| &one.kind);
+            matches!(kind, Some(CredentialKind::Google(_)))
+        };
+        let users = config
+            .mailboxes
+            .values()
+            .filter(|mailbox| is_per_user(&mailbox.credential))
+            .map(|mailbox| {
+                let user = (mailbox.credential.clone(), mailbox.username.clone());
+                (mailbox.key.clone(), user)
+            });
+        Self {
+            credentials: &config.credentials,
+            vault: &config.vault,
+            keep_delivered: config.store.keep_delivered,
+            users: users.collect(),
+        }
+    }
+}
+
+/// What is in use.
+#[derive(Default)]
+struct Active {
+    slots: Slots,
+    users: BTreeMap<MailboxKey, Arc<str>>,
+    /// As the configuration says.
+    expires: BTreeMap<CredentialKey, Wall>,
 }
 
 /// What a credential's task leans on.
@@ -81,11 +130,13 @@ struct Deps {
     secrets: Secrets,
     policy: TokenPolicy,
     stop: CancellationToken,
+    look_at_ends: Arc<Notify>,
 }
 
 #[derive(Clone)]
 enum Slot {
     Token(Arc<TokenSlot>),
+    Users(Arc<UserSlots>),
     Password(Arc<PasswordSlot>),
 }
 
@@ -104,7 +155,7 @@ impl Tokens {
             Pace::default(),
         );
         Self::with(
-            &config.credentials,
+            &Wanted::by(config),
             telemetry,
             transitions,
             secrets,
@@ -114,7 +165,7 @@ impl Tokens {
 
     /// The same with secrets and figures of the caller's choice.
     pub fn with(
-        credentials: &Credentials,
+        wanted: &Wanted<'_>,
         telemetry: Arc<Telemetry>,
         transitions: mpsc::Sender<Transition>,
         secrets: Secrets,
@@ -128,34 +179,43 @@ impl Tokens {
                 secrets,
                 policy,
                 stop: stop.clone(),
+                look_at_ends: Arc::new(Notify::new()),
             },
-            slots: RwLock::default(),
+            active: Arc::default(),
             configuring: Mutex::default(),
             _stop: stop.drop_guard(),
         };
-        tokens.put(credentials)?;
+        tokens.put(wanted)?;
+        let (active, deps) = (tokens.active.clone(), tokens.deps.clone());
+        tokio::spawn(expiry::run(active, deps, wanted.keep_delivered));
         Ok(tokens)
     }
 
     /// Puts a new set of credentials into use, or none of it. What did not change keeps its token.
     pub fn reconfigure(&self, config: &Config) -> Result<(), ConfigureError> {
-        self.put(&config.credentials)
+        self.put(&Wanted::by(config))
     }
 
-    fn put(&self, credentials: &Credentials) -> Result<(), ConfigureError> {
+    fn put(&self, wanted: &Wanted<'_>) -> Result<(), ConfigureError> {
         let _turn = self
             .configuring
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let old = self
-            .slots
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let (slots, fresh) = Plan::make(&self.deps, credentials, &old)?;
+        let old = self.slots();
+        let (slots, fresh) = Plan::make(&self.deps, wanted, &old)?;
         name_slots(&slots);
         self.deps.telemetry.tokens.configured(slots.keys());
-        *self.slots.write().unwrap_or_else(PoisonError::into_inner) = slots.clone();
+        let users = wanted.users.iter();
+        let expires = wanted.credentials.iter();
+        *self.active.write().unwrap_or_else(PoisonError::into_inner) = Active {
+            slots: slots.clone(),
+            users: users
+                .map(|(mailbox, (_, user))| (mailbox.clone(), user.clone()))
+                .collect(),
+            expires: expires
+                .filter_map(|(key, one)| Some((key.clone(), one.expires?)))
+                .collect(),
+        };
         for (key, slot) in fresh {
             let before = old.get(&key).map(Slot::credential_state);
             slot.start(before);
@@ -166,7 +226,9 @@ impl Tokens {
         {
             slot.retire();
         }
+        drop_users(&slots, wanted);
         self.deps.secrets.look_soon();
+        self.deps.look_at_ends.notify_one();
         Ok(())
     }
 
@@ -185,8 +247,37 @@ impl Tokens {
                     // Its settings changed meanwhile: the name stands for another one now.
                     Login::Retired => {}
                 },
+                Some(Slot::Users(users)) => {
+                    let Some(user) = self.user(mailbox) else {
+                        return Err(CredentialFailure::Unknown(credential.clone()));
+                    };
+                    let Some(slot) = users.slot(&user) else {
+                        continue;
+                    };
+                    match slot.login(credential).await {
+                        Login::Done(result) => return result,
+                        Login::Retired => {}
+                    }
+                }
             }
         }
+    }
+
+    /// What to log in with at a mailbox that is not configured: where tokens are each for one user,
+    /// one for this user, which is asked for now and kept by nobody.
+    pub async fn login_as(
+        &self,
+        credential: &CredentialKey,
+        user: &str,
+    ) -> Result<Access, CredentialFailure> {
+        if let Some(Slot::Users(users)) = self.slot(credential) {
+            let (slot, _ends) = users.beside(user);
+            return match slot.login(credential).await {
+                Login::Done(result) => result,
+                Login::Retired => Err(CredentialFailure::Unknown(credential.clone())),
+            };
+        }
+        self.login(&MailboxKey::new(""), credential).await
     }
 
     /// The mail server let this mailbox in (and the probe after the login went well).
@@ -200,6 +291,12 @@ impl Tokens {
             None => {}
             Some(Slot::Password(slot)) => slot.accepted(mailbox, generation),
             Some(Slot::Token(slot)) => slot.accepted(mailbox, generation),
+            Some(Slot::Users(users)) => {
+                let user = self.user(mailbox);
+                if let Some(slot) = user.and_then(|user| users.known(&user)) {
+                    slot.accepted(mailbox, generation);
+                }
+            }
         }
     }
 
@@ -213,34 +310,52 @@ impl Tokens {
         match self.slot(credential) {
             None => Next::Same,
             Some(Slot::Password(slot)) => slot.refused(mailbox, generation),
-            Some(Slot::Token(slot)) => {
-                let dropped = match slot.refused(mailbox, generation) {
-                    Refusal::Kept => return Next::Same,
-                    Refusal::Stale => return Next::Another,
-                    Refusal::DroppedProven => DroppedToken::Proven,
-                    Refusal::DroppedUnproven => DroppedToken::Unproven,
-                };
-                self.deps
-                    .telemetry
-                    .tokens
-                    .token_dropped(credential, dropped);
-                Next::Another
+            Some(Slot::Token(slot)) => self.token_refused(&slot, mailbox, credential, generation),
+            Some(Slot::Users(users)) => {
+                let user = self.user(mailbox);
+                match user.and_then(|user| users.known(&user)) {
+                    Some(slot) => self.token_refused(&slot, mailbox, credential, generation),
+                    None => Next::Another,
+                }
             }
         }
     }
 
+    fn token_refused(
+        &self,
+        slot: &TokenSlot,
+        mailbox: &MailboxKey,
+        credential: &CredentialKey,
+        generation: Generation,
+    ) -> Next {
+        let dropped = match slot.refused(mailbox, generation) {
+            Refusal::Kept => return Next::Same,
+            Refusal::Stale => return Next::Another,
+            Refusal::DroppedProven => DroppedToken::Proven,
+            Refusal::DroppedUnproven => DroppedToken::Unproven,
+        };
+        let tokens = &self.deps.telemetry.tokens;
+        tokens.token_dropped(credential, dropped);
+        Next::Another
+    }
+
     /// How every credential stands, for the admin API.
     pub fn snapshot(&self) -> Vec<CredentialStatus> {
-        let slots = self
-            .slots
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
+        let (slots, expires) = (active.slots.clone(), active.expires.clone());
+        drop(active);
         slots
             .iter()
-            .map(|(key, slot)| match slot {
-                Slot::Token(slot) => slot.status(key),
-                Slot::Password(slot) => slot.status(key),
+            .map(|(key, slot)| {
+                let mut status = match slot {
+                    Slot::Token(slot) => slot.status(key),
+                    Slot::Users(users) => users.status(key),
+                    Slot::Password(slot) => slot.status(key),
+                };
+                let written = expires.get(key).copied();
+                let ends = status.secret_expires_at.into_iter().chain(written);
+                status.secret_expires_at = ends.min();
+                status
             })
             .collect()
     }
@@ -251,11 +366,18 @@ impl Tokens {
     }
 
     fn slot(&self, credential: &CredentialKey) -> Option<Slot> {
-        self.slots
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(credential)
-            .cloned()
+        let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
+        active.slots.get(credential).cloned()
+    }
+
+    fn slots(&self) -> Slots {
+        let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
+        active.slots.clone()
+    }
+
+    fn user(&self, mailbox: &MailboxKey) -> Option<Arc<str>> {
+        let active = self.active.read().unwrap_or_else(PoisonError::into_inner);
+        active.users.get(mailbox).cloned()
     }
 }
 
@@ -264,6 +386,7 @@ impl Slot {
     fn start(self, before: Option<CredentialState>) {
         match self {
             Self::Token(slot) => drop(tokio::spawn(request::run(slot, before))),
+            Self::Users(users) => users.start(before),
             Self::Password(slot) => drop(tokio::spawn(password::run(slot, before))),
         }
     }
@@ -271,6 +394,7 @@ impl Slot {
     fn credential_state(&self) -> CredentialState {
         match self {
             Self::Token(slot) => slot.state().credential_state(),
+            Self::Users(users) => users.credential_state(),
             Self::Password(slot) => slot.credential_state(),
         }
     }
@@ -278,6 +402,7 @@ impl Slot {
     fn retire(&self) {
         match self {
             Self::Token(slot) => slot.retired.cancel(),
+            Self::Users(users) => users.retire(),
             Self::Password(slot) => slot.retired.cancel(),
         }
     }
@@ -285,24 +410,52 @@ impl Slot {
     fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Token(a), Self::Token(b)) => Arc::ptr_eq(a, b),
+            (Self::Users(a), Self::Users(b)) => Arc::ptr_eq(a, b),
             (Self::Password(a), Self::Password(b)) => Arc::ptr_eq(a, b),
-            (Self::Token(_), Self::Password(_)) | (Self::Password(_), Self::Token(_)) => false,
+            (Self::Token(_) | Self::Users(_) | Self::Password(_), _) => false,
+        }
+    }
+
+    /// `None`: a password.
+    fn settings(&self) -> Option<&Settings> {
+        match self {
+            Self::Token(slot) => Some(&slot.settings),
+            Self::Users(users) => Some(&users.settings),
+            Self::Password(_) => None,
+        }
+    }
+
+    /// When the secret or certificate in use ends, as it says itself.
+    fn ends(&self) -> Option<Wall> {
+        match self {
+            Self::Token(slot) => slot.state().proofs.ends(),
+            Self::Users(_) | Self::Password(_) => None,
         }
     }
 }
 
 /// A slot that several names share reports under all of them.
-fn name_slots(slots: &BTreeMap<CredentialKey, Slot>) {
+fn name_slots(slots: &Slots) {
     for slot in slots.values() {
-        if let Slot::Token(slot) = slot {
-            let names = slots
-                .iter()
-                .filter(
-                    |(_, other)| matches!(other, Slot::Token(other) if Arc::ptr_eq(slot, other)),
-                )
-                .map(|(key, _)| key.clone())
-                .collect();
-            slot.name(names);
+        let same = slots.iter().filter(|(_, other)| slot.is(other));
+        let names: Vec<CredentialKey> = same.map(|(key, _)| key.clone()).collect();
+        match slot {
+            Slot::Token(slot) => slot.name(names),
+            Slot::Users(users) => users.name(&names),
+            Slot::Password(_) => {}
+        }
+    }
+}
+
+/// Users for whom no mailbox is configured any more need no token.
+fn drop_users(slots: &Slots, wanted: &Wanted<'_>) {
+    for slot in slots.values() {
+        if let Slot::Users(users) = slot {
+            let names = slots.iter().filter(|(_, other)| slot.is(other));
+            let names: BTreeSet<&CredentialKey> = names.map(|(key, _)| key).collect();
+            let mine = wanted.users.values();
+            let mine = mine.filter(|(credential, _)| names.contains(credential));
+            users.keep_only(&mine.map(|(_, user)| &**user).collect());
         }
     }
 }

@@ -126,6 +126,8 @@ impl PasswordSlot {
             kind: "password",
             state: state_of(&list),
             expires_at: None,
+            secret_expires_at: None,
+            users: 0,
             next_request_at: None,
             last_error: None,
             live_secret: None,
@@ -145,7 +147,7 @@ impl PasswordSlot {
     async fn tell_of(&self, list: &SecretList, before: Option<CredentialState>) {
         let credential = self.key.clone();
         let now = state_of(list);
-        self.telemetry.tokens.state(&credential, now);
+        self.telemetry.tokens.state(&credential, "", now);
         let transition = match (now, before) {
             (CredentialState::Refused, Some(CredentialState::Refused)) => return,
             (CredentialState::Refused, _) => {

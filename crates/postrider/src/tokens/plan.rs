@@ -1,14 +1,20 @@
-//! A set of credentials in the making: what did not change is kept, and nothing new runs before all
-//! of it is good.
+//! A set of credentials in the making: what did not change is kept, what is the same access gets
+//! one slot under all its names, and nothing new runs before all of it is good.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use postrider_core::ids::CredentialKey;
-use postrider_oauth::microsoft::ClientCredentials;
+use url::Url;
 
-use super::{ConfigureError, Credentials, Deps, Slot, password::PasswordSlot, slot::TokenSlot};
+use super::{
+    ConfigureError, Deps, Slot, Wanted,
+    identity::{Identity, Settings},
+    password::PasswordSlot,
+    slot::TokenSlot,
+    users::UserSlots,
+};
 use crate::{
-    config::{Credential, CredentialKind, MicrosoftApplication, MicrosoftProof, Proxy},
+    config::{Credential, CredentialKind, Proxy},
     network::{self, NetworkError},
     tls::{self, TlsConfigs},
 };
@@ -30,7 +36,7 @@ type Made = (Slots, Vec<(CredentialKey, Slot)>);
 impl<'a> Plan<'a> {
     pub(super) fn make(
         deps: &'a Deps,
-        credentials: &Credentials,
+        wanted: &Wanted<'_>,
         old: &'a Slots,
     ) -> Result<Made, ConfigureError> {
         let mut plan = Self {
@@ -41,102 +47,86 @@ impl<'a> Plan<'a> {
             slots: BTreeMap::new(),
             fresh: Vec::new(),
         };
-        for (key, credential) in credentials {
-            let slot = match plan.known(key, credential) {
-                Some(slot) => slot,
-                None => plan.fresh(key, credential)?,
-            };
-            plan.slots.insert(key.clone(), slot);
+        for (key, credential) in wanted.credentials {
+            if let CredentialKind::Password { password } = &credential.kind {
+                let slot = plan.password(key, password);
+                plan.slots.insert(key.clone(), slot);
+            }
+        }
+        for (settings, names) in accesses(wanted)? {
+            plan.access(&settings, &names)?;
         }
         Ok((plan.slots, plan.fresh))
     }
 
-    /// A slot with the same settings: of the same name, else, for tokens, of any name, since one
-    /// token serves the same client under all of them.
-    fn known(&self, key: &CredentialKey, credential: &Credential) -> Option<Slot> {
-        let same_name = self.old.get(key);
-        match &credential.kind {
-            CredentialKind::Password { password } => same_name
-                .filter(|slot| matches!(slot, Slot::Password(slot) if slot.references == *password))
-                .cloned(),
-            CredentialKind::Microsoft(_)
-            | CredentialKind::MicrosoftDelegated(_)
-            | CredentialKind::ManagedIdentity(_)
-            | CredentialKind::Google(_)
-            | CredentialKind::GoogleDelegated(_)
-            | CredentialKind::OAuth2(_)
-            | CredentialKind::Token(_) => same_name
-                .into_iter()
-                .chain(self.old.values())
-                .chain(self.slots.values())
-                .find(|slot| matches!(slot, Slot::Token(slot) if slot.serves(credential)))
-                .cloned(),
+    fn password(&mut self, key: &CredentialKey, references: &[crate::config::SecretRef]) -> Slot {
+        let known = self
+            .old
+            .get(key)
+            .filter(|slot| matches!(slot, Slot::Password(slot) if slot.references == references));
+        match known {
+            Some(slot) => slot.clone(),
+            None => {
+                let slot = PasswordSlot::new(key, references, self.deps);
+                let slot = Slot::Password(Arc::new(slot));
+                self.fresh.push((key.clone(), slot.clone()));
+                slot
+            }
         }
     }
 
-    fn fresh(
+    /// One slot for all names; one that was there stays, whatever its names were.
+    fn access(
         &mut self,
-        key: &CredentialKey,
-        credential: &Credential,
-    ) -> Result<Slot, ConfigureError> {
-        let slot = match &credential.kind {
-            CredentialKind::Password { password } => {
-                Slot::Password(Arc::new(PasswordSlot::new(key, password, self.deps)))
-            }
-            CredentialKind::Microsoft(MicrosoftApplication {
-                tenant,
-                client_id,
-                proof: MicrosoftProof::Secrets(client_secret),
-                cloud: _,
-                authority,
-                scope,
-            }) => {
-                let client = ClientCredentials::new(authority, tenant, client_id, scope).map_err(
-                    |error| ConfigureError::Authority {
-                        credential: key.clone(),
+        settings: &Settings,
+        names: &[CredentialKey],
+    ) -> Result<(), ConfigureError> {
+        let named = names.iter().filter_map(|name| self.old.get(name));
+        let known = named
+            .chain(self.old.values())
+            .find(|slot| slot.settings() == Some(settings))
+            .cloned();
+        let slot = match known {
+            Some(slot) => slot,
+            None => {
+                let Some(first) = names.first() else {
+                    return Ok(());
+                };
+                let http = self
+                    .client(&settings.proxy, settings.endpoint())
+                    .map_err(|error| ConfigureError::Network {
+                        credential: first.clone(),
                         error,
-                    },
-                )?;
-                let http = self.client(&credential.proxy, authority).map_err(|error| {
-                    ConfigureError::Network {
-                        credential: key.clone(),
-                        error,
+                    })?;
+                let (deps, settings) = (self.deps, settings.clone());
+                let slot = match settings.identity {
+                    Identity::User { .. } => {
+                        Slot::Users(Arc::new(UserSlots::new(first, settings, http, deps)))
                     }
-                })?;
-                let slot = TokenSlot::new(
-                    key,
-                    credential.clone(),
-                    client,
-                    http,
-                    client_secret,
-                    self.deps,
-                );
-                Slot::Token(Arc::new(slot))
-            }
-            CredentialKind::Microsoft(_)
-            | CredentialKind::MicrosoftDelegated(_)
-            | CredentialKind::ManagedIdentity(_)
-            | CredentialKind::Google(_)
-            | CredentialKind::GoogleDelegated(_)
-            | CredentialKind::OAuth2(_)
-            | CredentialKind::Token(_) => {
-                return Err(ConfigureError::Unserved {
-                    credential: key.clone(),
-                    kind: credential.kind.as_str(),
-                });
+                    Identity::Own(_)
+                    | Identity::Person { .. }
+                    | Identity::Refreshed(..)
+                    | Identity::Foreign(..) => {
+                        Slot::Token(Arc::new(TokenSlot::new(first, settings, http, deps)))
+                    }
+                };
+                self.fresh.push((first.clone(), slot.clone()));
+                slot
             }
         };
-        self.fresh.push((key.clone(), slot.clone()));
-        Ok(slot)
+        for name in names {
+            self.slots.insert(name.clone(), slot.clone());
+        }
+        Ok(())
     }
 
-    /// One client per proxy. Plain http, which is loopback's alone, needs no trusted roots.
+    /// One client per proxy. Plain http, which is this machine's alone, needs no trusted roots.
     fn client(
         &mut self,
         proxy: &Proxy,
-        authority: &url::Url,
+        endpoint: Option<&Url>,
     ) -> Result<reqwest::Client, NetworkError> {
-        if authority.scheme() == "http" {
+        if endpoint.is_some_and(|url| url.scheme() == "http") {
             return network::build(network::http_builder(proxy, tls::trusting_nobody()?)?);
         }
         if let Some((_, client)) = self.clients.iter().find(|(known, _)| known == proxy) {
@@ -146,4 +136,37 @@ impl<'a> Plan<'a> {
         self.clients.push((proxy.clone(), client.clone()));
         Ok(client)
     }
+}
+
+/// Credentials by what they are an access to, each with its names in order. The first name's proxy
+/// is the way to the endpoint.
+fn accesses(wanted: &Wanted<'_>) -> Result<Vec<(Settings, Vec<CredentialKey>)>, ConfigureError> {
+    let mut accesses: Vec<(Settings, Vec<CredentialKey>)> = Vec::new();
+    for (key, credential) in wanted.credentials {
+        let Some(settings) = settings(wanted, key, credential)? else {
+            continue;
+        };
+        let known = accesses
+            .iter_mut()
+            .find(|(known, _)| known.identity == settings.identity);
+        match known {
+            Some((known, names)) => {
+                known.join(&settings);
+                names.push(key.clone());
+            }
+            None => accesses.push((settings, vec![key.clone()])),
+        }
+    }
+    Ok(accesses)
+}
+
+fn settings(
+    wanted: &Wanted<'_>,
+    key: &CredentialKey,
+    credential: &Credential,
+) -> Result<Option<Settings>, ConfigureError> {
+    Settings::of(credential, wanted.vault).map_err(|error| ConfigureError::Authority {
+        credential: key.clone(),
+        error,
+    })
 }

@@ -1,40 +1,129 @@
 //! The task of a credential: makes the one request that the cache permits, ahead of time while
 //! anybody uses the token, and tells what came of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use postrider_core::{
     ids::CredentialKey,
     time::Monotonic,
-    token::{Failed, Failure, Flight, Granted, Trouble, secret_order},
+    token::{Failed, Failure, Flight, Granted, Purpose, Trouble},
 };
-use postrider_oauth::{error::TokenError, grant::Grant};
+use postrider_oauth::{error::TokenError, grant::Grant, proof::Proof};
+use secrecy::SecretString;
 
-use super::{CredentialState, Transition, access::LastError, slot::TokenSlot};
-use crate::{clock, secrets::SecretList};
+use super::{
+    CredentialState, Transition,
+    access::LastError,
+    foreign,
+    identity::Identity,
+    proofs::{Ready, Try},
+    slot::TokenSlot,
+    vaulted,
+};
+use crate::{clock, vault::VaultError};
 
 /// One request, with everything. Entra answers within a second or two.
-const REQUEST_LIMIT: Duration = Duration::from_secs(20);
+pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 
-/// A timer does not count suspend, the clock does: the longest sleep is what may be overslept.
+/// A timer does not count suspend, the clock does: the longest sleep is what may be overslept, and
+/// how long a sign-in in the vault may go unnoticed.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 
-/// A secret that was refused while another one works gets its next chance after this time: a new
-/// one may not be known everywhere at the provider yet, and the old one's end is near.
-const SECRET_AGAIN_AFTER: Duration = Duration::from_secs(3600);
+/// A file of another provider's token is a line, not a file.
+const FEDERATED_BYTES_MAX: u64 = 64 << 10;
 
-/// What came of one flight, which may be several requests when there are several secrets.
-enum Attempt {
-    Granted {
-        grant: Grant,
-        requested_at: Monotonic,
-        secret: usize,
-    },
-    Failed {
+/// Why one proof gave no token.
+pub(super) enum Fault {
+    Asked(TokenError),
+    /// It did not come to a request, or none was needed.
+    Own {
         failure: Failure,
         detail: String,
-        error: Option<Box<TokenError>>,
     },
+}
+
+impl Fault {
+    pub(super) fn outage(detail: String) -> Self {
+        let failure = Failure::Outage { retry_after: None };
+        Self::Own { failure, detail }
+    }
+
+    pub(super) fn refused(detail: String) -> Self {
+        let failure = Failure::Refused;
+        Self::Own { failure, detail }
+    }
+
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Asked(error) => error.failure(),
+            Self::Own { failure, .. } => *failure,
+        }
+    }
+
+    /// Another proof of the list may do better.
+    fn is_about_the_proof(&self) -> bool {
+        match self {
+            Self::Asked(error) => error.is_about_the_secret(),
+            Self::Own { failure, .. } => *failure == Failure::Refused,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked(error) => write!(f, "{error}; hint: {}", error.hint()),
+            Self::Own { detail, .. } => f.write_str(detail),
+        }
+    }
+}
+
+impl From<VaultError> for Fault {
+    /// The vault's trouble says nothing about the access; it is tried again by itself.
+    fn from(error: VaultError) -> Self {
+        Self::outage(format!("{error}; hint: {}", error.hint()))
+    }
+}
+
+/// A token, and what gave it.
+pub(super) struct Success {
+    pub(super) grant: Grant,
+    pub(super) requested_at: Monotonic,
+    pub(super) id: u64,
+}
+
+/// A new proof that was refused while another one serves.
+struct RefusedProof {
+    number: usize,
+    what: &'static str,
+    detail: String,
+}
+
+/// Why none of the proofs gave a token.
+struct Trial {
+    failure: Failure,
+    detail: String,
+    /// What the token endpoint said, where one was asked.
+    error: Option<Box<TokenError>>,
+}
+
+impl From<Fault> for Trial {
+    fn from(fault: Fault) -> Self {
+        Self {
+            failure: fault.failure(),
+            detail: fault.to_string(),
+            error: match fault {
+                Fault::Asked(error) => Some(Box::new(error)),
+                Fault::Own { .. } => None,
+            },
+        }
+    }
+}
+
+/// What came of one flight, which may be several requests when there are several proofs.
+struct Attempt {
+    result: Result<Success, Trial>,
+    refused: Vec<RefusedProof>,
 }
 
 /// `before`: how the slot stood that had this name. If anybody used it, they use this one now.
@@ -43,21 +132,22 @@ pub(super) async fn run(slot: Arc<TokenSlot>, before: Option<CredentialState>) {
     let mut secrets = slot.secrets.clone();
     loop {
         if secrets.has_changed().unwrap_or(false) {
-            take_over(&slot, &secrets.borrow_and_update());
+            slot.take_over(&secrets.borrow_and_update());
         }
-        let list = Arc::clone(&secrets.borrow_and_update());
+        slot.look_at_vault();
         let flight = slot.state().cache.start(clock::monotonic());
         if let Some(flight) = flight {
             let attempt = tokio::select! {
-                attempt = attempt(&slot, &list) => attempt,
+                attempt = attempt(&slot, flight.purpose()) => attempt,
                 () = slot.retired.cancelled() => return,
             };
             // Before the result is judged: it may be that of a secret that is no more.
             if secrets.has_changed().unwrap_or(false) {
-                take_over(&slot, &secrets.borrow_and_update());
+                slot.take_over(&secrets.borrow_and_update());
             }
             let outcome = land(&slot, &flight, attempt);
             slot.ended.send_replace(());
+            slot.deps.look_at_ends.notify_one();
             tell(&slot, outcome).await;
             continue;
         }
@@ -68,80 +158,173 @@ pub(super) async fn run(slot: Arc<TokenSlot>, before: Option<CredentialState>) {
             () = slot.wake.notified() => {}
             () = tokio::time::sleep(wait) => {}
             changed = secrets.changed() => match changed {
-                Ok(()) => take_over(&slot, &secrets.borrow_and_update()),
+                Ok(()) => slot.take_over(&secrets.borrow_and_update()),
                 Err(_) => return,
             },
         }
     }
 }
 
-fn take_over(slot: &TokenSlot, list: &SecretList) {
-    let mut state = slot.state();
-    state.refused_at = vec![None; list.len()];
-    state.cache.secret_changed();
-}
-
-/// Tries the secrets one after the other, as long as the secret itself is what is refused.
-async fn attempt(slot: &TokenSlot, list: &SecretList) -> Attempt {
-    let (name, order) = {
-        let state = slot.state();
-        let order = secret_order(&state.refused_at, clock::monotonic(), SECRET_AGAIN_AFTER);
-        (state.names.first().cloned(), order)
-    };
-    let name = name.unwrap_or_else(|| CredentialKey::new(""));
-    let mut refusal: Option<TokenError> = None;
-    for index in order {
-        let Some(secret) = list.get(index) else {
-            continue;
-        };
+/// Tries the proofs one after the other, as long as the proof itself is what is refused.
+async fn attempt(slot: &TokenSlot, purpose: Purpose) -> Attempt {
+    let tries = |purpose| slot.state().proofs.tries(purpose, clock::monotonic());
+    if let Some(vault) = &slot.vault {
+        // A change of any kind is proven by the refresh token, with every client secret.
+        let tries = tries(Purpose::Token);
+        let result = vaulted::ask(slot, vault, tries).await;
+        return slot.judged(result.map_err(Trial::from));
+    }
+    let mut refused = Vec::new();
+    let mut first: Option<Fault> = None;
+    for one in tries(purpose) {
         let requested_at = clock::monotonic();
-        let result = slot
-            .client
-            .request(&slot.http, secret, REQUEST_LIMIT, clock::wall())
-            .await;
-        let took = clock::monotonic() - requested_at;
-        match result {
+        match ask(slot, &one.ready).await {
             Ok(grant) => {
-                slot.deps
-                    .telemetry
-                    .tokens
-                    .granted(&name, took, grant.expires_in);
-                return Attempt::Granted {
+                let id = one.id;
+                let result = slot.judged(Ok(Success {
                     grant,
                     requested_at,
-                    secret: index,
-                };
+                    id,
+                }));
+                return Attempt { refused, ..result };
             }
-            Err(error) => {
-                slot.deps
-                    .telemetry
-                    .tokens
-                    .request_failed(&name, took, &error, index + 1);
-                if !error.is_about_the_secret() {
-                    return failed(&error);
+            Err(fault) => {
+                let about = fault.is_about_the_proof();
+                slot.failed(requested_at, &fault, one.index + 1);
+                if !about {
+                    let result = Err(fault.into());
+                    return Attempt { result, refused };
                 }
-                if let Some(at) = slot.state().refused_at.get_mut(index) {
-                    *at = Some(clock::monotonic());
+                slot.state().proofs.refused(one.id, clock::monotonic());
+                if one.is_new {
+                    refused.push(refused_proof(&one, &fault));
                 }
-                refusal.get_or_insert(error);
+                first.get_or_insert(fault);
             }
         }
     }
-    match refusal {
-        Some(error) => failed(&error),
-        None => Attempt::Failed {
-            failure: Failure::Refused,
-            detail: list.problems().collect::<Vec<_>>().join("; "),
-            error: None,
-        },
+    let fault = first.unwrap_or_else(|| Fault::refused(slot.problems()));
+    let trial = Trial {
+        failure: Failure::Refused,
+        ..fault.into()
+    };
+    Attempt {
+        result: Err(trial),
+        refused,
     }
 }
 
-fn failed(error: &TokenError) -> Attempt {
-    Attempt::Failed {
-        failure: error.failure(),
-        detail: format!("{error}; hint: {}", error.hint()),
-        error: Some(Box::new(error.clone())),
+fn refused_proof(one: &Try, fault: &Fault) -> RefusedProof {
+    RefusedProof {
+        number: one.index + 1,
+        what: one.what,
+        detail: fault.to_string(),
+    }
+}
+
+/// One proof, one request.
+async fn ask(slot: &TokenSlot, ready: &Ready) -> Result<Grant, Fault> {
+    let (proof, client) = match ready {
+        Ready::Proof(proof, client) => (proof.clone(), client),
+        Ready::Federated(file, client) => {
+            (Proof::Assertion(federated(file.clone()).await?), client)
+        }
+        Ready::Token(token) => return foreign(slot, token),
+        Ready::Command { program, args } => {
+            let (program, args) = (program.clone(), args.clone());
+            let printed = tokio::task::spawn_blocking(move || {
+                foreign::run(&program, &args, foreign::PROGRAM_LIMIT)
+            })
+            .await
+            .map_err(|error| Fault::outage(format!("the program's run ended early: {error}")))?
+            .map_err(|error| Fault::outage(error.to_string()))?;
+            return foreign(slot, &printed);
+        }
+        Ready::Client(_) => return Err(Fault::outage("no refresh token".to_owned())),
+    };
+    client
+        .request(&slot.http, &proof, REQUEST_LIMIT, clock::wall())
+        .await
+        .map_err(Fault::Asked)
+}
+
+fn foreign(slot: &TokenSlot, text: &SecretString) -> Result<Grant, Fault> {
+    let lifetime = match &slot.settings.identity {
+        Identity::Foreign(_, lifetime) => *lifetime,
+        Identity::Own(_)
+        | Identity::Person { .. }
+        | Identity::Refreshed(..)
+        | Identity::User { .. } => Duration::ZERO,
+    };
+    foreign::read(text, lifetime, clock::wall()).map_err(|error| Fault::outage(error.to_string()))
+}
+
+/// Read for every request: whoever writes it replaces it within the hour.
+async fn federated(file: std::path::PathBuf) -> Result<SecretString, Fault> {
+    let name = file.display().to_string();
+    let read = tokio::task::spawn_blocking(move || read_line(&file)).await;
+    let why = match read {
+        Ok(Ok(text)) if !text.trim().is_empty() => return Ok(SecretString::from(text.trim())),
+        Ok(Ok(_)) => "it is empty".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    Err(Fault::outage(format!(
+        "federated token {name} cannot be read: {why}; hint: whoever writes it (kubelet, for a service account) has to mount it here"
+    )))
+}
+
+fn read_line(file: &Path) -> std::io::Result<String> {
+    use std::io::Read;
+    let mut text = String::new();
+    let file = std::fs::File::open(file)?;
+    file.take(FEDERATED_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+impl TokenSlot {
+    /// Counts a token, or passes a failure on.
+    fn judged(&self, result: Result<Success, Trial>) -> Attempt {
+        if let Ok(success) = &result {
+            let took = clock::monotonic() - success.requested_at;
+            let tokens = &self.deps.telemetry.tokens;
+            tokens.granted(
+                self.settings.provider(),
+                &self.first_name(),
+                took,
+                success.grant.expires_in,
+            );
+        }
+        Attempt {
+            result,
+            refused: Vec::new(),
+        }
+    }
+
+    pub(super) fn request_failed(&self, since: Monotonic, error: &TokenError, number: usize) {
+        let took = clock::monotonic() - since;
+        let said = format!("{error}. hint: {}", error.hint());
+        self.count(error.outcome(), took, &said, number);
+    }
+
+    fn failed(&self, since: Monotonic, fault: &Fault, number: usize) {
+        match fault {
+            Fault::Asked(error) => self.request_failed(since, error, number),
+            Fault::Own { failure, detail } => {
+                let outcome = match failure {
+                    Failure::Refused => "refused",
+                    Failure::Outage { .. } => "unavailable",
+                    Failure::Throttled { .. } => "throttled",
+                };
+                self.count(outcome, clock::monotonic() - since, detail, number);
+            }
+        }
+    }
+
+    fn count(&self, outcome: &'static str, took: Duration, said: &str, number: usize) {
+        let provider = self.settings.provider();
+        let tokens = &self.deps.telemetry.tokens;
+        tokens.request_failed(provider, &self.first_name(), took, outcome, number, said);
     }
 }
 
@@ -150,6 +333,7 @@ struct Outcome {
     names: Vec<CredentialKey>,
     state: CredentialState,
     news: News,
+    refused: Vec<RefusedProof>,
 }
 
 enum News {
@@ -163,50 +347,46 @@ enum News {
 /// Puts the result into the cache.
 fn land(slot: &TokenSlot, flight: &Flight, attempt: Attempt) -> Outcome {
     let mut state = slot.state();
-    let news = match attempt {
-        Attempt::Granted {
-            grant,
-            requested_at,
-            secret,
-        } => {
-            let (expires_in, refresh_in) = (grant.expires_in, grant.refresh_in);
-            match state.cache.granted(
+    let mut refused = attempt.refused;
+    let news = match attempt.result {
+        Ok(success) => {
+            let grant = success.grant;
+            let granted = state.cache.granted(
                 flight,
-                requested_at,
-                expires_in,
-                refresh_in,
+                success.requested_at,
+                grant.expires_in,
+                grant.refresh_in,
                 clock::chance(),
-            ) {
+            );
+            state.proofs.granted(success.id);
+            match granted {
                 Granted::Stale => News::None,
                 Granted::Token {
                     generation,
                     recovered,
                 } => {
                     state.token = Some((generation, grant.access_token));
-                    state.live_secret = Some(secret);
                     news_of_token(recovered, state.before.take())
                 }
             }
         }
-        Attempt::Failed {
-            failure,
-            detail,
-            error,
-        } => {
-            let failed = state
-                .cache
-                .failed(flight, failure, clock::monotonic(), clock::chance());
+        Err(trial) => {
+            let (now, chance) = (clock::monotonic(), clock::chance());
+            let failed = state.cache.failed(flight, trial.failure, now, chance);
             match failed {
-                Failed::Stale => News::None,
+                Failed::Stale | Failed::Kept => News::None,
                 Failed::Began(_) | Failed::Continues(_) => {
+                    // All of it is refused, which is told as such.
+                    refused.clear();
+                    let detail = trial.detail.clone();
                     state.last_error = Some(LastError {
                         at: clock::wall(),
-                        detail: detail.clone(),
-                        error,
+                        detail: trial.detail,
+                        error: trial.error,
                     });
                     match failed {
                         Failed::Began(trouble) => News::Began(trouble, detail),
-                        Failed::Continues(_) | Failed::Stale => News::None,
+                        Failed::Continues(_) | Failed::Kept | Failed::Stale => News::None,
                     }
                 }
             }
@@ -216,6 +396,7 @@ fn land(slot: &TokenSlot, flight: &Flight, attempt: Attempt) -> Outcome {
         names: state.names.clone(),
         state: state.credential_state(),
         news,
+        refused,
     }
 }
 
@@ -233,37 +414,67 @@ fn news_of_token(recovered: Option<Trouble>, before: Option<CredentialState>) ->
 }
 
 async fn tell(slot: &TokenSlot, outcome: Outcome) {
-    let telemetry = &slot.deps.telemetry.tokens;
-    let at = clock::wall();
     for credential in outcome.names {
-        telemetry.state(&credential, outcome.state);
-        let transition = match &outcome.news {
-            News::None => continue,
-            News::Began(Trouble::Outage, detail) => {
-                telemetry.unavailable(&credential, detail);
-                continue;
+        let whole = slot.tell_state(&credential, outcome.state);
+        for transition in transitions(slot, &credential, whole, &outcome.news, &outcome.refused) {
+            tokio::select! {
+                // Nobody listens any more when the process ends.
+                _ = slot.deps.transitions.send(transition) => {}
+                () = slot.retired.cancelled() => return,
             }
-            News::Began(Trouble::Refused, detail) => {
-                telemetry.refused(&credential, detail);
-                Transition::Refused {
-                    credential,
-                    at,
-                    detail: detail.clone(),
-                }
-            }
-            News::Recovered(from) => {
-                telemetry.recovered(&credential, *from);
-                match from {
-                    Trouble::Refused => Transition::Recovered { credential, at },
-                    Trouble::Outage => Transition::Available { credential },
-                }
-            }
-            News::Replaced => Transition::Available { credential },
-        };
-        tokio::select! {
-            // Nobody listens any more when the process ends.
-            _ = slot.deps.transitions.send(transition) => {}
-            () = slot.retired.cancelled() => return,
         }
     }
+}
+
+/// `whole`: how the credential stands with all its users; one user's refusal is not the credential's.
+fn transitions(
+    slot: &TokenSlot,
+    credential: &CredentialKey,
+    whole: CredentialState,
+    news: &News,
+    refused: &[RefusedProof],
+) -> Vec<Transition> {
+    let telemetry = &slot.deps.telemetry.tokens;
+    let at = clock::wall();
+    let credential = || credential.clone();
+    let mut told: Vec<Transition> = refused
+        .iter()
+        .map(|one| {
+            telemetry.proof_refused(&credential(), one.what, one.number, &one.detail);
+            Transition::ProofRefused {
+                credential: credential(),
+                at,
+                detail: format!(
+                    "the new {} (number {}) is refused, the one before stays in use: {}",
+                    one.what, one.number, one.detail
+                ),
+            }
+        })
+        .collect();
+    match news {
+        News::None => {}
+        News::Began(Trouble::Outage, detail) => telemetry.unavailable(&credential(), detail),
+        News::Began(Trouble::Refused, detail) => {
+            if whole == CredentialState::Refused {
+                telemetry.refused(&credential(), detail);
+                told.push(Transition::Refused {
+                    credential: credential(),
+                    at,
+                    detail: detail.clone(),
+                });
+            }
+        }
+        News::Recovered(from) => {
+            telemetry.recovered(&credential(), *from);
+            let credential = credential();
+            told.push(match from {
+                Trouble::Refused => Transition::Recovered { credential, at },
+                Trouble::Outage => Transition::Available { credential },
+            });
+        }
+        News::Replaced => told.push(Transition::Available {
+            credential: credential(),
+        }),
+    }
+    told
 }

@@ -11,7 +11,6 @@ use postrider_core::{
     time::{Monotonic, Now, Wall},
     token::{Ask, Cache, Generation, Refusal, Trouble},
 };
-use postrider_oauth::microsoft::ClientCredentials;
 use secrecy::SecretString;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -19,20 +18,25 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Access, CredentialFailure, CredentialState, CredentialStatus, Deps, LoginSecret,
     access::LastError,
+    identity::{Identity, Settings},
+    proofs::Proofs,
+    vaulted::Unsaved,
 };
 use crate::{
     clock,
-    config::{Credential, SecretRef},
+    config::Environment,
     secrets::SecretList,
+    vault::{Stamp, Vault},
 };
 
 /// How long a login waits for a token: several secrets may be tried, 20 s each.
 const WAIT_MAX: Duration = Duration::from_secs(90);
 
 pub(super) struct TokenSlot {
-    settings: Credential,
-    pub(super) client: ClientCredentials,
+    pub(super) settings: Settings,
     pub(super) http: reqwest::Client,
+    /// Where its refresh token lies, if it has one there.
+    pub(super) vault: Option<Vault>,
     pub(super) secrets: watch::Receiver<Arc<SecretList>>,
     pub(super) retired: CancellationToken,
     /// Wakes the task: somebody asks, or a token was dropped.
@@ -46,14 +50,14 @@ pub(super) struct TokenSlot {
 pub(super) struct State {
     pub(super) names: Vec<CredentialKey>,
     pub(super) cache: Cache,
+    pub(super) proofs: Proofs,
     pub(super) token: Option<(Generation, SecretString)>,
     pub(super) last_error: Option<LastError>,
-    /// Which secret of the list gave the token.
-    pub(super) live_secret: Option<usize>,
-    /// When each secret of the list was last refused.
-    pub(super) refused_at: Vec<Option<Monotonic>>,
     /// How the slot stood that had this name before, until the first token.
     pub(super) before: Option<CredentialState>,
+    pub(super) unsaved: Option<Unsaved>,
+    /// The vault's record as it was seen last.
+    record: Option<Stamp>,
 }
 
 pub(super) enum Login {
@@ -65,17 +69,29 @@ pub(super) enum Login {
 impl TokenSlot {
     pub(super) fn new(
         key: &CredentialKey,
-        settings: Credential,
-        client: ClientCredentials,
+        settings: Settings,
         http: reqwest::Client,
-        references: &[SecretRef],
         deps: &Deps,
     ) -> Self {
+        let materials = settings.proofs.iter().flat_map(|proof| proof.materials());
+        let mut secrets = deps.secrets.watch_materials(materials.collect());
+        let proofs = Proofs::new(&settings, &secrets.borrow_and_update());
+        let vault = match &settings.identity {
+            Identity::Person { vault, .. } => Some(Vault::new(
+                vault.path.clone(),
+                vault.key.clone(),
+                Environment::of_process(),
+            )),
+            Identity::Own(_)
+            | Identity::Refreshed(..)
+            | Identity::User { .. }
+            | Identity::Foreign(..) => None,
+        };
         Self {
             settings,
-            client,
             http,
-            secrets: deps.secrets.watch(references),
+            vault,
+            secrets,
             retired: deps.stop.child_token(),
             wake: Notify::new(),
             ended: watch::Sender::new(()),
@@ -83,22 +99,86 @@ impl TokenSlot {
             state: Mutex::new(State {
                 names: vec![key.clone()],
                 cache: Cache::new(deps.policy),
+                proofs,
                 token: None,
                 last_error: None,
-                live_secret: None,
-                refused_at: vec![None; references.len()],
                 before: None,
+                unsaved: None,
+                record: None,
             }),
         }
     }
 
-    /// Whether it is the same client at the same authority, with the same secrets, on the same way.
-    pub(super) fn serves(&self, other: &Credential) -> bool {
-        self.settings.proxy == other.proxy && self.settings.kind == other.kind
+    /// What was read anew is proven at once, if anybody uses the credential.
+    pub(super) fn take_over(&self, list: &SecretList) {
+        let problems = {
+            let mut state = self.state();
+            state.proofs.take_over(list);
+            state.cache.secret_changed();
+            state.proofs.problems().join("; ")
+        };
+        if !problems.is_empty() {
+            let tokens = &self.deps.telemetry.tokens;
+            tokens.proof_unusable(&self.first_name(), &problems);
+        }
     }
 
-    pub(super) fn name(&self, names: Vec<CredentialKey>) {
-        self.state().names = names;
+    /// A sign-in that another process has stored is as good as a new secret.
+    pub(super) fn look_at_vault(&self) {
+        let (Some(vault), Identity::Person { credential, .. }) =
+            (&self.vault, &self.settings.identity)
+        else {
+            return;
+        };
+        let record = vault.stamp(credential);
+        let mut state = self.state();
+        if state.record != record {
+            let is_first = state.record.is_none() && state.cache.trouble().is_none();
+            state.record = record;
+            if !is_first {
+                state.cache.secret_changed();
+            }
+        }
+    }
+
+    pub(super) fn first_name(&self) -> CredentialKey {
+        let name = self.state().names.first().cloned();
+        name.unwrap_or_else(|| CredentialKey::new(""))
+    }
+
+    /// What is wrong with the references and what they hold, each with its hint.
+    pub(super) fn problems(&self) -> String {
+        let list = Arc::clone(&self.secrets.borrow());
+        let state = self.state();
+        let all: Vec<String> = list
+            .problems()
+            .chain(state.proofs.problems().iter().cloned())
+            .collect();
+        match all.as_slice() {
+            [] => "nothing is left to prove it with".to_owned(),
+            all => all.join("; "),
+        }
+    }
+
+    /// The user whose token this is, where each has their own.
+    pub(super) fn user(&self) -> &str {
+        match &self.settings.identity {
+            Identity::User { subject, .. } => subject.as_deref().unwrap_or_default(),
+            Identity::Own(_)
+            | Identity::Person { .. }
+            | Identity::Refreshed(..)
+            | Identity::Foreign(..) => "",
+        }
+    }
+
+    /// Says how the credential stands with all its users.
+    pub(super) fn tell_state(
+        &self,
+        credential: &CredentialKey,
+        state: CredentialState,
+    ) -> CredentialState {
+        let tokens = &self.deps.telemetry.tokens;
+        tokens.state(credential, self.user(), state)
     }
 
     /// Takes the place of a slot: its users need a token of this one, whether they ask or wait.
@@ -115,10 +195,21 @@ impl TokenSlot {
             }
         }
         for name in &state.names {
-            self.deps
-                .telemetry
-                .tokens
-                .state(name, CredentialState::Idle);
+            self.tell_state(name, CredentialState::Idle);
+        }
+    }
+
+    pub(super) fn name(&self, names: Vec<CredentialKey>) {
+        self.state().names = names;
+    }
+
+    /// The vault's record is as this process left it.
+    pub(super) fn seen_record(&self) {
+        if let (Some(vault), Identity::Person { credential, .. }) =
+            (&self.vault, &self.settings.identity)
+        {
+            let record = vault.stamp(credential);
+            self.state().record = record;
         }
     }
 
@@ -215,7 +306,7 @@ impl TokenSlot {
             Refusal::Kept | Refusal::Stale => {}
             Refusal::DroppedProven | Refusal::DroppedUnproven => {
                 state.token = None;
-                state.live_secret = None;
+                state.proofs.forget_live();
                 self.wake.notify_one();
             }
         }
@@ -228,7 +319,7 @@ impl TokenSlot {
         let state = self.state();
         CredentialStatus {
             key: key.clone(),
-            kind: self.settings.kind.as_str(),
+            kind: self.settings.kind,
             state: state.credential_state(),
             expires_at: state
                 .cache
@@ -236,9 +327,14 @@ impl TokenSlot {
                 .map(|(_, life)| on_the_wall(life.ends, now)),
             next_request_at: state.cache.due_at().map(|at| on_the_wall(at, now)),
             last_error: state.last_error.clone(),
-            live_secret: state.live_secret,
-            secrets: list.len(),
-            secret_problems: list.problems().collect(),
+            live_secret: state.proofs.live_index(),
+            secrets: state.proofs.count(),
+            secret_problems: list
+                .problems()
+                .chain(state.proofs.problems().iter().cloned())
+                .collect(),
+            secret_expires_at: state.proofs.ends(),
+            users: 0,
         }
     }
 

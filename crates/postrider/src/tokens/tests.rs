@@ -23,6 +23,27 @@ fn by_key(credentials: impl IntoIterator<Item = Credential>) -> Credentials {
         .collect()
 }
 
+fn vault(folder: &tempfile::TempDir) -> VaultConfig {
+    VaultConfig {
+        path: folder.path().join("vault"),
+        key: vec![SecretRef::File(folder.path().join("vault-key"))],
+    }
+}
+
+/// Mailboxes `ann` and `bob`, whose user names are their addresses.
+fn wanted<'a>(credentials: &'a Credentials, vault: &'a VaultConfig) -> Wanted<'a> {
+    let user = |name: &str| {
+        let user: Arc<str> = format!("{name}@contoso.com").into();
+        (name.into(), ("contoso".into(), user))
+    };
+    Wanted {
+        credentials,
+        vault,
+        keep_delivered: Duration::from_secs(7 * 86_400),
+        users: [user("ann"), user("bob")].into(),
+    }
+}
+
 fn microsoft(key: &str, endpoint: &Endpoint, client_id: &str, secrets: &[SecretRef]) -> Credential {
     Credential {
         key: key.into(),
@@ -309,7 +330,7 @@ async fn a_reload_resets_only_what_changed() {
     let same = || microsoft("contoso", &world.endpoint, "client", &secrets);
     let twin = || microsoft("twin", &world.endpoint, "client", &secrets);
     world.login("support").await.unwrap();
-    world.tokens.put(&by_key([same(), twin()])).unwrap();
+    world.put(&by_key([same(), twin()])).unwrap();
     let contoso = world.login("support").await.unwrap();
     let shared = world
         .tokens
@@ -323,7 +344,6 @@ async fn a_reload_resets_only_what_changed() {
     );
     assert_eq!(world.endpoint.requests().len(), 1);
     world
-        .tokens
         .put(&by_key([
             microsoft("contoso", &world.endpoint, "another", &secrets),
             twin(),
@@ -344,11 +364,7 @@ async fn a_reload_resets_only_what_changed() {
     if let CredentialKind::Microsoft(app) = &mut plaintext.kind {
         app.authority = url::Url::parse("http://login.example.org").unwrap();
     }
-    let error = world
-        .tokens
-        .put(&by_key([plaintext]))
-        .unwrap_err()
-        .to_string();
+    let error = world.put(&by_key([plaintext])).unwrap_err().to_string();
     assert!(
         error.contains("credential contoso") && error.contains("hint: "),
         "{error}"
@@ -358,7 +374,7 @@ async fn a_reload_resets_only_what_changed() {
         "token-2",
         "the old set stays"
     );
-    world.tokens.put(&by_key([twin()])).unwrap();
+    world.put(&by_key([twin()])).unwrap();
     assert_eq!(
         world.login("support").await.unwrap_err(),
         CredentialFailure::Unknown("contoso".into())
@@ -374,13 +390,13 @@ async fn a_refused_credential_that_a_reload_mends_is_told_without_being_asked() 
     let with =
         |secrets: &[SecretRef]| by_key([microsoft("contoso", &world.endpoint, "client", secrets)]);
     let (wrong, right) = (with(&wrong), with(&right));
-    world.tokens.put(&wrong).unwrap();
+    world.put(&wrong).unwrap();
     assert!(world.login("support").await.is_err());
     assert!(matches!(
         world.transition().await,
         Transition::Refused { .. }
     ));
-    world.tokens.put(&right).unwrap();
+    world.put(&right).unwrap();
     assert!(matches!(
         world.transition().await,
         Transition::Recovered { .. }
@@ -400,7 +416,6 @@ async fn who_waits_during_a_reload_gets_the_new_credentials_token() {
     world.requests_reach(1).await;
     let secrets = [SecretRef::File(world.path("secret"))];
     world
-        .tokens
         .put(&by_key([microsoft(
             "contoso",
             &world.endpoint,

@@ -5,13 +5,16 @@ use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 use postrider_core::token::{Generation, TokenPolicy};
 use tokio::sync::mpsc;
 
-use super::{by_key, endpoint::Endpoint, microsoft};
+use super::{by_key, endpoint::Endpoint, microsoft, vault, wanted};
 use crate::{
     clock,
     config::{Credential, Environment, SecretRef},
     secrets::{Pace, Secrets},
     telemetry::Telemetry,
-    tokens::{Access, CredentialFailure, CredentialStatus, Next, Tokens, Transition},
+    tokens::{
+        Access, ConfigureError, CredentialFailure, CredentialStatus, Credentials, Next, Tokens,
+        Transition,
+    },
 };
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -46,8 +49,10 @@ impl World {
         };
         let secrets = Secrets::new(Environment::default(), Arc::clone(&telemetry), pace);
         let (sender, transitions) = mpsc::channel(64);
+        let credentials = by_key(credentials);
+        let vault = vault(&folder);
         let tokens = Tokens::with(
-            &by_key(credentials),
+            &wanted(&credentials, &vault),
             telemetry,
             sender,
             secrets,
@@ -60,6 +65,11 @@ impl World {
             tokens: Arc::new(tokens),
             transitions,
         }
+    }
+
+    pub(super) fn put(&self, credentials: &Credentials) -> Result<(), ConfigureError> {
+        let vault = vault(&self.folder);
+        self.tokens.put(&wanted(credentials, &vault))
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
