@@ -131,14 +131,10 @@ impl Certificate {
 
     /// What Entra's portal shows as Thumbprint: the SHA-1 of the DER certificate in upper case hex.
     pub fn portal_thumbprint(&self) -> String {
-        use fmt::Write as _;
         self.thumbprint_sha1
             .iter()
-            .fold(String::with_capacity(40), |mut hex, byte| {
-                // Writing into a String cannot fail.
-                let _ = write!(hex, "{byte:02X}");
-                hex
-            })
+            .map(|byte| format!("{byte:02X}"))
+            .collect()
     }
 
     pub fn subject(&self) -> &str {
@@ -150,29 +146,20 @@ impl Certificate {
     }
 
     fn fit(certificates: &[CertificateDer<'_>], key: &KeyDer) -> Result<Self, CertificateError> {
-        let mut readable = certificates.iter().map(|der| {
-            x509_parser::parse_x509_certificate(der)
-                .map(|(_, parsed)| (der, parsed))
-                .map_err(|_| CertificateError::BrokenCertificate)
-        });
         let key = RsaKey::read(key)?;
-        let mut rsa = 0_u32;
-        let mut elliptic = 0_u32;
-        let fitting = readable.try_fold(None, |found, certificate| {
-            let (der, parsed) = certificate?;
-            let spki = parsed.public_key();
-            let algorithm = &spki.algorithm.algorithm;
-            rsa += u32::from(*algorithm == oid_registry::OID_PKCS1_RSAENCRYPTION);
-            elliptic += u32::from(*algorithm == oid_registry::OID_KEY_TYPE_EC_PUBLIC_KEY);
-            let fits = spki.subject_public_key.data.as_ref() == key.public();
-            Ok::<_, CertificateError>(found.or(fits.then_some((der, parsed))))
-        })?;
-        match fitting {
-            Some((der, parsed)) => Ok(Self::new(der, &parsed, key)),
-            None if certificates.is_empty() => Err(CertificateError::NoCertificate),
-            None if rsa == 0 && elliptic > 0 => Err(CertificateError::EllipticCurve),
-            None => Err(CertificateError::Mismatch),
+        let mut problem = CertificateError::EllipticCurve;
+        for der in certificates {
+            let (_, parsed) = x509_parser::parse_x509_certificate(der)
+                .map_err(|_| CertificateError::BrokenCertificate)?;
+            let public = parsed.public_key();
+            if public.subject_public_key.data.as_ref() == key.public() {
+                return Ok(Self::new(der, &parsed, key));
+            }
+            if public.algorithm.algorithm != oid_registry::OID_KEY_TYPE_EC_PUBLIC_KEY {
+                problem = CertificateError::Mismatch;
+            }
         }
+        Err(problem)
     }
 
     fn new(der: &CertificateDer<'_>, parsed: &X509Certificate<'_>, key: RsaKey) -> Self {
