@@ -9,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use postrider_core::{
     delivery::{
         Attempt, Class, Failure, RetryAfter,
@@ -19,13 +18,17 @@ use postrider_core::{
     time::Wall,
 };
 use reqwest::{
-    Certificate, Method, Request, Response,
-    header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER},
+    Certificate, Request, Response,
+    header::{DATE, HeaderValue, RETRY_AFTER},
 };
 use url::Url;
 use uuid::Uuid;
 
-use crate::{address, answer, sign::Signer};
+use crate::{
+    address, answer,
+    format::{Answer, Rendered},
+    sign::Signer,
+};
 
 /// Of an answer at most this much is read: enough to keep the connection for the next event where
 /// the answer is of a usual size.
@@ -85,19 +88,19 @@ pub struct Sent {
     pub took: Duration,
     /// What happened, in plain words, with the redacted start of an answer that is no success.
     pub note: String,
+    /// The start of the answer, for a request that follows.
+    pub answer: Option<Answer>,
 }
 
 pub struct Client {
     http: reqwest::Client,
-    /// What every request has, a password of the URL as a header among it.
-    url: Url,
-    headers: HeaderMap,
+    host: String,
     classifier: Classifier,
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Client({})", self.url.host_str().unwrap_or("?"))
+        write!(f, "Client({})", self.host)
     }
 }
 
@@ -133,41 +136,36 @@ impl Client {
         let http = builder
             .build()
             .map_err(|error| SettingsError::Client(chain(&error.without_url())))?;
-        let request = http
-            .post(settings.url.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .build()
-            .map_err(|error| SettingsError::Client(chain(&error.without_url())))?;
         Ok(Self {
             http,
-            url: request.url().clone(),
-            headers: request.headers().clone(),
+            host: settings.url.host_str().unwrap_or("?").to_owned(),
             classifier: settings.classifier.clone(),
         })
     }
 
-    /// Signs and posts. `timestamp`: Unix seconds of this attempt.
-    pub async fn send(&self, signer: &Signer, id: Uuid, timestamp: i64, body: Bytes) -> Sent {
+    /// Signs and sends one request. `timestamp`: Unix seconds of this attempt.
+    pub async fn send(
+        &self,
+        signer: &Signer,
+        id: Uuid,
+        timestamp: i64,
+        rendered: Rendered,
+    ) -> Sent {
         let started = Instant::now();
-        let told = |attempt, date, note| Sent {
+        let told = |attempt, date, note, answer| Sent {
             attempt,
             date,
             took: started.elapsed(),
             note,
+            answer,
         };
-        if let Some(why) = address::refused_literal(&self.url) {
-            let note = format!("the url's host is {why}");
-            return told(Attempt::Failed(Failure::AddressRefused), None, note);
+        let failed = |failure, note| told(Attempt::Failed(failure), None, note, None);
+        if let Some(why) = address::refused_literal(&rendered.url) {
+            return failed(Failure::AddressRefused, format!("the url's host is {why}"));
         }
-        let request = match self.request(signer, id, timestamp, body) {
+        let request = match self.request(signer, id, timestamp, rendered).await {
             Ok(request) => request,
-            Err(error) => {
-                return told(
-                    Attempt::Failed(Failure::Unsendable),
-                    None,
-                    error.to_string(),
-                );
-            }
+            Err(error) => return failed(Failure::Unsendable, error),
         };
         match self.http.execute(request).await {
             Ok(response) => {
@@ -186,46 +184,56 @@ impl Client {
                 let control = Control::parse(header("webhook-delivery"));
                 let start = read_start(response).await;
                 let class = self.classifier.class(status, &start);
-                told(
-                    Attempt::Answered {
-                        status,
-                        retry_after,
-                        class,
-                        control,
-                    },
-                    date,
-                    note(status, class, &start),
-                )
+                let attempt = Attempt::Answered {
+                    status,
+                    retry_after,
+                    class,
+                    control,
+                };
+                let note = note(status, class, &start);
+                let body = start.into();
+                told(attempt, date, note, Some(Answer { status, body }))
             }
             Err(error) => {
                 let (failure, note) = classify(error);
-                told(Attempt::Failed(failure), None, note)
+                failed(failure, note)
             }
         }
     }
 
-    fn request(
+    async fn request(
         &self,
         signer: &Signer,
         id: Uuid,
         timestamp: i64,
-        body: Bytes,
-    ) -> Result<Request, reqwest::header::InvalidHeaderValue> {
+        rendered: Rendered,
+    ) -> Result<Request, String> {
+        let problem = |error: reqwest::header::InvalidHeaderValue| error.to_string();
         let mut text = Uuid::encode_buffer();
         let id_text: &str = id.hyphenated().encode_lower(&mut text);
-        let id_value = HeaderValue::from_str(id_text)?;
-        let mut headers = self.headers.clone();
+        let id_value = HeaderValue::from_str(id_text).map_err(problem)?;
+        let signature = signer.header_of(id_text, timestamp, &rendered.body).await;
+        let signature =
+            signature.map_err(|error| format!("the message cannot be read: {error}"))?;
+        let mut request = self
+            .http
+            .request(rendered.method, rendered.url)
+            .headers(rendered.headers)
+            .build()
+            .map_err(|error| chain(&error.without_url()))?;
+        let headers = request.headers_mut();
         headers.insert("webhook-timestamp", HeaderValue::from(timestamp));
         headers.insert(
             "webhook-signature",
-            HeaderValue::try_from(signer.header(id_text, timestamp, &body))?,
+            HeaderValue::try_from(signature).map_err(problem)?,
         );
         headers.insert("idempotency-key", id_value.clone());
         headers.insert("webhook-id", id_value);
-        headers.insert("traceparent", HeaderValue::try_from(traceparent(id))?);
-        let mut request = Request::new(Method::POST, self.url.clone());
-        *request.headers_mut() = headers;
-        *request.body_mut() = Some(body.into());
+        headers.insert(
+            "traceparent",
+            HeaderValue::try_from(traceparent(id)).map_err(problem)?,
+        );
+        *request.body_mut() = Some(rendered.body.into_http());
         Ok(request)
     }
 }

@@ -3,6 +3,8 @@
 //! Nothing here decides what to do next, retries or follows a redirect, and no error carries a
 //! URL or a secret.
 
+pub mod body;
+pub mod format;
 pub mod payload;
 pub mod sign;
 

@@ -2,12 +2,15 @@
 //!
 //! Secrets are never printed and never leave this module.
 
-use std::fmt;
+use std::{fmt, io};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use futures_util::StreamExt as _;
 use hmac::{Hmac, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
+
+use crate::body::Body;
 
 /// Secrets in this form are base64 of the key; others are the key themselves.
 const PREFIX: &str = "whsec_";
@@ -50,21 +53,48 @@ impl Signer {
     /// The value of `webhook-signature`: `v1,<base64>` for each secret, separated by spaces, over
     /// `{id}.{timestamp}.{body}`. `timestamp` is Unix seconds of the attempt.
     pub fn header(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
-        let mut header = String::with_capacity(self.keys.len() * 48);
+        let mut macs = self.begin(id, timestamp);
+        for mac in &mut macs {
+            mac.update(body);
+        }
+        finish(macs)
+    }
+
+    /// The same over a body that is read for it.
+    pub async fn header_of(&self, id: &str, timestamp: i64, body: &Body) -> io::Result<String> {
+        let mut macs = self.begin(id, timestamp);
+        let mut chunks = std::pin::pin!(body.chunks());
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk?;
+            for mac in &mut macs {
+                mac.update(&chunk);
+            }
+        }
+        Ok(finish(macs))
+    }
+
+    fn begin(&self, id: &str, timestamp: i64) -> Vec<Hmac<Sha256>> {
         let timestamp = timestamp.to_string();
-        for key in &self.keys {
-            let mut mac = key.clone();
-            for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
+        let mut macs = self.keys.clone();
+        for mac in &mut macs {
+            for part in [id.as_bytes(), b".", timestamp.as_bytes(), b"."] {
                 mac.update(part);
             }
-            if !header.is_empty() {
-                header.push(' ');
-            }
-            header.push_str("v1,");
-            STANDARD.encode_string(mac.finalize().into_bytes(), &mut header);
         }
-        header
+        macs
     }
+}
+
+fn finish(macs: Vec<Hmac<Sha256>>) -> String {
+    let mut header = String::with_capacity(macs.len() * 48);
+    for mac in macs {
+        if !header.is_empty() {
+            header.push(' ');
+        }
+        header.push_str("v1,");
+        STANDARD.encode_string(mac.finalize().into_bytes(), &mut header);
+    }
+    header
 }
 
 impl fmt::Debug for Signer {

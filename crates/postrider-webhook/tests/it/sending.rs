@@ -17,8 +17,14 @@ use postrider_core::{
     time::Wall,
 };
 use postrider_webhook::{
+    body::{Body, Encoding, Piece, RawMessage},
     client::{Client, Proxy, Sent, Settings, SettingsError},
+    format::Rendered,
     sign::Signer,
+};
+use reqwest::{
+    Method,
+    header::{HeaderMap, HeaderValue},
 };
 use secrecy::SecretString;
 use tokio_rustls::{TlsAcceptor, rustls};
@@ -59,20 +65,31 @@ fn unix_now() -> i64 {
     .unwrap()
 }
 
-async fn send_with(client: &Client) -> Sent {
+fn rendered(url: &Url, body: Body) -> Rendered {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    Rendered {
+        method: Method::POST,
+        url: url.clone(),
+        headers,
+        body,
+    }
+}
+
+async fn send_with(client: &Client, url: &Url) -> Sent {
     let signer = Signer::new(&[SecretString::from(SECRET), SecretString::from("old")]).unwrap();
     client
         .send(
             &signer,
             Uuid::from_u128(7),
             unix_now(),
-            Bytes::from_static(BODY.as_bytes()),
+            rendered(url, Bytes::from_static(BODY.as_bytes()).into()),
         )
         .await
 }
 
 async fn send(settings: &Settings) -> Sent {
-    send_with(&Client::new(settings).unwrap()).await
+    send_with(&Client::new(settings).unwrap(), &settings.url).await
 }
 
 fn failure(sent: &Sent) -> Failure {
@@ -105,6 +122,42 @@ async fn a_receiver_can_verify_what_it_got_with_any_of_the_secrets() {
     assert!(header("user-agent").starts_with("postrider/"));
     assert!(header("traceparent").starts_with("00-00000000000000000000000000000007-"));
     assert!(headers.get("referer").is_none());
+}
+
+#[tokio::test]
+async fn a_message_of_any_size_is_signed_and_streamed_with_its_length() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let message = "Subject: large\r\n\r\n".to_owned() + &"0123456789".repeat(100_000);
+    file.write_all(message.as_bytes()).unwrap();
+    let raw = RawMessage::File {
+        path: file.path().to_owned(),
+        len: message.len() as u64,
+    };
+    let (at, received) = receiver::axum(200, &[], "").await;
+    let settings = hook(at);
+    let body = Body {
+        pieces: vec![
+            Piece::Bytes("email=".into()),
+            Piece::whole(&raw, Encoding::AsIs),
+        ],
+    };
+    let signer = Signer::new(&[SecretString::from(SECRET)]).unwrap();
+    let client = Client::new(&settings).unwrap();
+    let request = rendered(&settings.url, body);
+    let sent = client
+        .send(&signer, Uuid::from_u128(7), unix_now(), request)
+        .await;
+    assert_eq!(sent.attempt.status(), Some(200), "{sent:?}");
+    let (headers, body) = received.lock().unwrap().remove(0);
+    assert_eq!(body.len(), message.len() + 6);
+    assert_eq!(
+        headers.get("content-length").unwrap().to_str().unwrap(),
+        body.len().to_string()
+    );
+    standardwebhooks::Webhook::new(SECRET)
+        .unwrap()
+        .verify(body.as_ref(), &headers)
+        .unwrap();
 }
 
 #[tokio::test]
@@ -332,7 +385,7 @@ async fn a_url_with_a_password_is_used_and_never_told() {
     let (at, received) = receiver::axum(500, &[], "").await;
     let with_password = settings(&format!("http://user:pass-word@{at}/hook?key=query-key"));
     let client = Client::new(&with_password).unwrap();
-    let sent = send_with(&client).await;
+    let sent = send_with(&client, &with_password.url).await;
     let told = format!("{sent:?} {client:?}");
     assert!(
         !told.contains("pass-word") && !told.contains("query-key"),
@@ -362,9 +415,13 @@ async fn connections_are_kept_for_the_next_event() {
         }
     })
     .await;
-    let client = Client::new(&hook(at)).unwrap();
+    let settings = hook(at);
+    let client = Client::new(&settings).unwrap();
     for _ in 0..20 {
-        assert_eq!(send_with(&client).await.attempt.status(), Some(200));
+        assert_eq!(
+            send_with(&client, &settings.url).await.attempt.status(),
+            Some(200)
+        );
     }
     assert_eq!(connections.load(Ordering::Relaxed), 1);
 }

@@ -2,15 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use postrider_core::{
-    delivery::{Attempt, Failure},
+    delivery::{Attempt, Class, Failure},
     ids::{EndpointKey, MailboxKey},
     time::Wall,
 };
 use postrider_store::{Claimed, EventRow};
 use postrider_webhook::{
     client::{Client, Proxy, Sent, Settings},
+    format::{Format, Source},
     payload,
     sign::Signer,
 };
@@ -21,6 +21,7 @@ use crate::{clock, config, config::Endpoint, secrets::SecretList};
 /// All that an attempt needs of its endpoint.
 pub(super) struct Post {
     instance: Arc<str>,
+    format: Format,
     client: Client,
     signer: Signer,
 }
@@ -56,22 +57,45 @@ impl Post {
         let client = Client::new(&settings).map_err(|error| error.to_string())?;
         Ok(Self {
             instance: Arc::clone(instance),
+            format: Format::Event {
+                url: endpoint.url.clone(),
+            },
             client,
             signer,
         })
     }
 
     pub(super) async fn send(self: Arc<Self>, claimed: &Claimed) -> Sent {
-        let now = clock::wall();
-        let body = self.body(claimed, now);
-        self.client
-            .send(&self.signer, claimed.event.id, now.seconds(), body)
-            .await
+        let mut answers = Vec::new();
+        let mut sent = None;
+        loop {
+            let now = clock::wall();
+            let source = self.source(claimed, now);
+            match self.format.request(&source, &answers) {
+                Ok(Some(rendered)) => {
+                    let one = self
+                        .client
+                        .send(&self.signer, claimed.event.id, now.seconds(), rendered)
+                        .await;
+                    if one.attempt.class() != Class::Delivered {
+                        return one;
+                    }
+                    answers.extend(one.answer.clone());
+                    sent = Some(one);
+                }
+                Ok(None) => {
+                    let nothing =
+                        || failed(Failure::Unsendable, "there is nothing to send".to_owned());
+                    return sent.unwrap_or_else(nothing);
+                }
+                Err(error) => return failed(Failure::Unsendable, error.to_string()),
+            }
+        }
     }
 
-    fn body(&self, claimed: &Claimed, now: Wall) -> Bytes {
+    fn source<'a>(&'a self, claimed: &'a Claimed, now: Wall) -> Source<'a> {
         let event = &claimed.event;
-        payload::render(&payload::RenderInput {
+        let event = payload::RenderInput {
             id: event.id,
             event_type: event.event_type,
             instance: &self.instance,
@@ -85,7 +109,12 @@ impl Post {
             first_attempt_at: claimed.first_attempt_at.or(Some(now)),
             replay: claimed.replay.as_deref(),
             stepped_aside: claimed.aside && claimed.replay.is_none(),
-        })
+        };
+        Source {
+            event,
+            raw: None,
+            now,
+        }
     }
 }
 
@@ -100,6 +129,7 @@ pub(super) fn failed(failure: Failure, note: String) -> Sent {
         date: None,
         took: Duration::ZERO,
         note,
+        answer: None,
     }
 }
 

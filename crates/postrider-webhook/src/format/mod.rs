@@ -1,0 +1,97 @@
+//! What an endpoint gets: one event becomes one or several requests, in the form that the receiver
+//! takes. A format knows shapes; it sends nothing, and decides nothing about what came of it.
+
+use bytes::Bytes;
+use postrider_core::{delivery::classify::Classifier, time::Wall};
+use reqwest::{
+    Method,
+    header::{CONTENT_TYPE, HeaderMap, HeaderValue},
+};
+use url::Url;
+
+use crate::{
+    body::{Body, RawMessage},
+    payload::{self, RenderInput},
+};
+
+/// What a request is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    pub event: RenderInput<'a>,
+    /// The message itself, where the format needs it and the event has one.
+    pub raw: Option<&'a RawMessage>,
+    /// The time of this attempt.
+    pub now: Wall,
+}
+
+/// One request, ready to be signed and sent.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    pub method: Method,
+    pub url: Url,
+    pub headers: HeaderMap,
+    pub body: Body,
+}
+
+/// What the receiver answered to a request before: the start of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Bytes,
+}
+
+/// Why an event cannot be put into this form. It is tried again like any failure of its own.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    #[error(
+        "the message itself is not stored any more; hint: `postrider events replay --from-mailbox`"
+    )]
+    NoMessage,
+    #[error("{0}")]
+    Other(String),
+}
+
+/// The form in which an endpoint takes events.
+#[derive(Clone, Debug)]
+pub enum Format {
+    /// CloudEvents and Standard Webhooks in one JSON body.
+    Event { url: Url },
+}
+
+impl Format {
+    /// Whether the message itself has to be kept for it.
+    pub fn needs_raw(&self) -> bool {
+        match self {
+            Self::Event { .. } => false,
+        }
+    }
+
+    /// What its answers mean, after the endpoint's own rules.
+    pub fn classifier(&self) -> Classifier {
+        match self {
+            Self::Event { .. } => Classifier::default(),
+        }
+    }
+
+    /// The next request, after these answers to the ones before it; `None`: all is sent.
+    pub fn request(
+        &self,
+        source: &Source<'_>,
+        answers: &[Answer],
+    ) -> Result<Option<Rendered>, RenderError> {
+        match self {
+            Self::Event { url } => Ok(answers.is_empty().then(|| event(url, source))),
+        }
+    }
+}
+
+fn event(url: &Url, source: &Source<'_>) -> Rendered {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Rendered {
+        method: Method::POST,
+        url: url.clone(),
+        headers,
+        body: payload::render(&source.event).into(),
+    }
+}
