@@ -8,21 +8,39 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// It promises to end by itself in under this time.
-const LIMIT: Duration = Duration::from_secs(30);
-
 #[test]
 fn the_demo_ends_by_itself_with_nothing_lost_and_nothing_left_behind() {
+    let out = plays(&["demo"], Duration::from_secs(30));
+    assert!(!out.contains("Exchange ends"), "{out}");
+}
+
+#[test]
+fn a_day_with_exchange_ends_by_itself_with_nothing_lost() {
+    let out = plays(&["demo", "--profile", "exchange"], Duration::from_secs(65));
+    for told in [
+        "legal is refused",
+        "by the cycle",
+        "4 sessions replaced",
+        "the new secret brought the next token",
+        "AccessTokenExpired",
+        "Suggested Backoff Time",
+    ] {
+        assert!(out.contains(told), "{told}: {out}");
+    }
+}
+
+/// What it prints, when it has ended by itself within the time that it promises.
+fn plays(arguments: &[&str], limit: Duration) -> String {
     let folder = tempfile::tempdir().unwrap();
     let mut demo = Command::new(env!("CARGO_BIN_EXE_postrider"))
-        .arg("demo")
+        .args(arguments)
         .env("TMPDIR", folder.path())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + limit;
     // What it prints fits into a pipe, so it never waits for us.
     let status = loop {
         if let Some(status) = demo.try_wait().unwrap() {
@@ -57,4 +75,5 @@ fn the_demo_ends_by_itself_with_nothing_lost_and_nothing_left_behind() {
     assert_eq!(err, "", "no noise");
     let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
+    out
 }

@@ -3,6 +3,7 @@
 //! succeeds only if nothing was lost and the account adds up. It must never touch anything
 //! outside its temporary folder and loopback ports.
 
+mod exchange;
 mod play;
 mod report;
 mod stage;
@@ -13,9 +14,9 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 use anyhow::Context as _;
 use stage::Stage;
 use tokio::signal::unix::{SignalKind, signal};
-use world::World;
+use world::{Scenery, World};
 
-use crate::cli::Demo;
+use crate::cli::{Demo, DemoProfile};
 
 /// Between two mails while it stays up.
 const SERVED_EVERY: Duration = Duration::from_secs(2);
@@ -58,8 +59,12 @@ async fn in_a_folder(demo: Demo) -> anyhow::Result<()> {
         .permissions(fs::Permissions::from_mode(0o700))
         .tempdir()
         .context("no temporary folder")?;
-    let stage = Stage::new();
-    let outcome = performance(&stage, folder.path(), demo, stop).await;
+    let scenery = match demo.profile {
+        DemoProfile::Basic => &play::SCENERY,
+        DemoProfile::Exchange => &exchange::SCENERY,
+    };
+    let stage = Stage::new(scenery.play_max);
+    let outcome = performance(&stage, scenery, folder.path(), demo, stop).await;
     if outcome
         .as_ref()
         .is_err_and(|error| !error.is::<Interrupted>())
@@ -72,6 +77,7 @@ async fn in_a_folder(demo: Demo) -> anyhow::Result<()> {
 
 async fn performance(
     stage: &Stage,
+    scenery: &'static Scenery,
     folder: &Path,
     demo: Demo,
     stop: impl Future<Output = ()>,
@@ -81,10 +87,16 @@ async fn performance(
         "postrider demo: the real daemon, and around it a mail server, a token endpoint and a\n\
          receiver in this process. No account, no network.\n",
     )?;
-    let mut world = World::start(folder).await?;
+    let mut world = World::start(scenery, folder).await?;
     tokio::pin!(stop);
+    let play = async {
+        match demo.profile {
+            DemoProfile::Basic => play::all(stage, &mut world).await,
+            DemoProfile::Exchange => exchange::all(stage, &mut world).await,
+        }
+    };
     let outcome = tokio::select! {
-        played = play::all(stage, &mut world) => match played {
+        played = play => match played {
             Ok(()) => report::finish(stage, &world).await,
             // The account is shown in any case: it says what is missing.
             Err(error) => report::finish(stage, &world).await.and(Err(error)),

@@ -7,9 +7,20 @@ use postrider_sandbox::{imap::Scope, receiver::Behaviour};
 
 use super::{
     stage::{Stage, shown},
-    world::{MAILBOXES, TOKEN_LIFE, World},
+    world::{Scenery, World},
 };
 use crate::telemetry::delivery::EndpointState;
+
+pub(super) const SCENERY: Scenery = Scenery {
+    mailboxes: &["support", "billing", "sales"],
+    ungranted: None,
+    // An hour in earnest. Here it is replaced half-way, after ten seconds, so that its end can be
+    // shown; the sessions that were opened with it are older than ten seconds then, too.
+    token_life: Duration::from_secs(20),
+    group: "",
+    // The whole demo, with its end in order, takes less than 30 seconds.
+    play_max: Duration::from_secs(24),
+};
 
 /// Rounds of one mail per mailbox in the first act.
 const ROUNDS: usize = 5;
@@ -24,14 +35,14 @@ const SESSION_AGE: Duration = Duration::from_secs(10);
 pub(super) async fn all(stage: &Stage, world: &mut World) -> anyhow::Result<()> {
     let idle = world
         .imap
-        .wait_for_idle(Scope::Server, MAILBOXES.len(), stage.left())
+        .wait_for_idle(Scope::Server, SCENERY.mailboxes.len(), stage.left())
         .await;
     anyhow::ensure!(idle, "not so in time: all mailboxes in IDLE");
     let watching_since = Instant::now();
     let tokens = world.tokens.counters().issued;
     stage.say(&format!(
         "watching {} mailboxes: TLS, XOAUTH2, IDLE; {tokens} token for all of them",
-        MAILBOXES.len()
+        SCENERY.mailboxes.len()
     ))?;
     mail_arrives(stage, world).await?;
     the_receiver_breaks(stage, world).await?;
@@ -42,7 +53,7 @@ async fn mail_arrives(stage: &Stage, world: &mut World) -> anyhow::Result<()> {
     stage.tell("\n1. Mail arrives")?;
     let since = Instant::now();
     for _ in 0..ROUNDS {
-        for _ in MAILBOXES {
+        for _ in SCENERY.mailboxes {
             world.deliver()?;
         }
         everything_arrives(stage, world).await?;
@@ -115,7 +126,7 @@ async fn the_token_ends(
     stage.tell("\n3. The token ends, and the server drops the sessions")?;
     stage.say(&format!(
         "mail goes on arriving; tokens live {} seconds here instead of an hour",
-        TOKEN_LIFE.as_secs()
+        SCENERY.token_life.as_secs()
     ))?;
     let first = world.tokens.last_token();
     let before = world.sent();
@@ -135,14 +146,14 @@ async fn the_token_ends(
         world.authority.expire(first);
     }
     let dropped = Instant::now();
-    for _ in MAILBOXES {
+    for _ in SCENERY.mailboxes {
         world.deliver()?;
     }
-    let wanted = u64::try_from(MAILBOXES.len())? * 2;
+    let wanted = u64::try_from(SCENERY.mailboxes.len())? * 2;
     let again = world
         .imap
         .wait_until(Scope::Server, stage.left(), |seen| {
-            seen.logins >= wanted && seen.idle >= MAILBOXES.len()
+            seen.logins >= wanted && seen.idle >= SCENERY.mailboxes.len()
         })
         .await;
     anyhow::ensure!(again, "not so in time: all mailboxes watched again");
@@ -162,7 +173,7 @@ async fn the_token_ends(
     ))
 }
 
-async fn everything_arrives(stage: &Stage, world: &World) -> anyhow::Result<()> {
+pub(super) async fn everything_arrives(stage: &Stage, world: &World) -> anyhow::Result<()> {
     let sent = world.sent();
     let all = world.receiver.wait_for(sent, stage.left()).await;
     anyhow::ensure!(

@@ -7,20 +7,22 @@ use std::{
 
 use anyhow::Context as _;
 
-/// The play ends before this, whatever happens; the whole demo, with its end in order, in under
-/// 30 seconds.
-const PLAY_MAX: Duration = Duration::from_secs(24);
+/// With its indent, a quote fits into a hundred columns.
+const QUOTE_CHARS_MAX: usize = 88;
 /// Between two looks at a condition that nobody announces.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 pub(super) struct Stage {
     started: Instant,
+    /// The play ends before this, whatever happens.
+    play_max: Duration,
 }
 
 impl Stage {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(play_max: Duration) -> Self {
         Self {
             started: Instant::now(),
+            play_max,
         }
     }
 
@@ -43,9 +45,28 @@ impl Stage {
         }
     }
 
+    /// What somebody else says, in lines that fit a terminal.
+    pub(super) fn quote(&self, who: &str, text: &str) -> anyhow::Result<()> {
+        let mut lines = vec![format!("{who}:")];
+        for word in text.split_whitespace() {
+            match lines.last_mut() {
+                Some(line) if line.chars().count() + word.chars().count() < QUOTE_CHARS_MAX => {
+                    line.push(' ');
+                    line.push_str(word);
+                }
+                _ => lines.push(format!("  {word}")),
+            }
+        }
+        let told: Vec<String> = lines
+            .iter()
+            .map(|line| format!("          {line}"))
+            .collect();
+        self.tell(&told.join("\n"))
+    }
+
     /// What is left of the time.
     pub(super) fn left(&self) -> Duration {
-        PLAY_MAX.saturating_sub(self.started.elapsed())
+        self.play_max.saturating_sub(self.started.elapsed())
     }
 
     /// Waits until the condition holds.

@@ -13,9 +13,10 @@ use std::{
 
 use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use postrider_core::{gate::Gate, ids::MailboxKey, watch::Order};
 use postrider_sandbox::{
     authority::TokenAuthority,
-    imap::{Config as ImapConfig, ImapServer, TlsMode},
+    imap::{Config as ImapConfig, ImapServer, Scope, TlsMode},
     mail,
     mailboxes::{Access, Mailboxes},
     receiver::Receiver,
@@ -28,22 +29,31 @@ use crate::{
     config::{Config, Environment},
     run::Daemon,
     telemetry::{Telemetry, delivery::EndpointState},
+    watch_line::WatchLine,
 };
 
-pub(super) const MAILBOXES: [&str; 3] = ["support", "billing", "sales"];
 const DOMAIN: &str = "contoso.example";
 const MAIL_BYTES: usize = 2000;
-/// An hour in earnest. Here it is replaced half-way, after ten seconds, so that its end can be
-/// shown; the sessions that were opened with it are older than ten seconds then, too.
-pub(super) const TOKEN_LIFE: Duration = Duration::from_secs(20);
+
+/// What a play needs.
+pub(super) struct Scenery {
+    pub(super) mailboxes: &'static [&'static str],
+    /// One of them, which the application may not open at first.
+    pub(super) ungranted: Option<&'static str>,
+    pub(super) token_life: Duration,
+    /// More settings for the mailboxes' group.
+    pub(super) group: &'static str,
+    pub(super) play_max: Duration,
+}
 
 pub(super) struct World {
+    scenery: &'static Scenery,
     pub(super) imap: ImapServer,
     pub(super) tokens: TokenEndpoint,
     pub(super) authority: TokenAuthority,
     pub(super) receiver: Receiver,
     pub(super) daemon: Daemon,
-    mailboxes: Mailboxes,
+    pub(super) mailboxes: Mailboxes,
     config_path: PathBuf,
     /// When each message was put into its mailbox, by Message-ID.
     sent: BTreeMap<String, Instant>,
@@ -52,11 +62,14 @@ pub(super) struct World {
 
 impl World {
     /// Starts the surroundings, writes the configuration, reads it as `run` does, and starts the daemon.
-    pub(super) async fn start(folder: &Path) -> anyhow::Result<Self> {
+    pub(super) async fn start(scenery: &'static Scenery, folder: &Path) -> anyhow::Result<Self> {
         let authority = TokenAuthority::new();
         let mailboxes = Mailboxes::new();
-        for name in MAILBOXES {
-            mailboxes.add_account(&format!("{name}@{DOMAIN}"), Access::tokens(&authority));
+        for name in scenery.mailboxes {
+            mailboxes.add_account(&address(name), Access::tokens(&authority));
+        }
+        if let Some(name) = scenery.ungranted {
+            mailboxes.set_access(&address(name), Access::revoke)?;
         }
         let tls = Tls::generate()?;
         fs::write(folder.join("ca.pem"), tls.ca_pem())?;
@@ -68,7 +81,7 @@ impl World {
         let client_secret = STANDARD.encode(rand::random::<[u8; 24]>());
         let settings = TokenConfig {
             secrets: vec![client_secret.clone()],
-            lifetime: TOKEN_LIFE,
+            lifetime: scenery.token_life,
             ..TokenConfig::default()
         };
         let tokens = TokenEndpoint::start(settings.clone(), authority.clone()).await?;
@@ -78,6 +91,7 @@ impl World {
         secret_file(&folder.join("webhook-secret"), &webhook_secret)?;
         let config_path = folder.join("postrider.toml");
         let text = configuration(
+            scenery,
             &settings,
             &tokens.authority_url(),
             &receiver.url(),
@@ -86,6 +100,7 @@ impl World {
         fs::write(&config_path, text)?;
         let daemon = daemon(&config_path).await?;
         Ok(Self {
+            scenery,
             imap,
             tokens,
             authority,
@@ -100,10 +115,14 @@ impl World {
 
     /// Puts a mail into the next mailbox.
     pub(super) fn deliver(&mut self) -> anyhow::Result<()> {
+        let turn = usize::try_from(self.delivered)? % self.scenery.mailboxes.len();
+        self.deliver_to(self.scenery.mailboxes[turn])
+    }
+
+    pub(super) fn deliver_to(&mut self, name: &str) -> anyhow::Result<()> {
         let number = self.delivered;
         self.delivered += 1;
-        let turn = usize::try_from(number)? % MAILBOXES.len();
-        let user = format!("{}@{DOMAIN}", MAILBOXES[turn]);
+        let user = address(name);
         let raw = mail::plain(number, MAIL_BYTES);
         let at = Instant::now();
         self.mailboxes
@@ -148,6 +167,52 @@ impl World {
         arrivals
     }
 
+    /// The watch of a mailbox's INBOX.
+    pub(super) fn watch(&self, name: &str) -> anyhow::Result<Arc<WatchLine>> {
+        let worker = self.daemon.directory.get(&MailboxKey::from(name));
+        let line = worker.and_then(|worker| worker.lines.first().cloned());
+        line.with_context(|| format!("no watch of {name}"))
+    }
+
+    /// What `postrider mailboxes resync` does.
+    pub(super) fn resync(&self, name: &str) -> anyhow::Result<()> {
+        let worker = self.daemon.directory.get(&MailboxKey::from(name));
+        let worker = worker.with_context(|| format!("no mailbox {name}"))?;
+        worker.gate.with(Gate::credential_changed);
+        for line in worker.lines.iter() {
+            anyhow::ensure!(line.order(Order::Resync), "{name} takes no order");
+        }
+        Ok(())
+    }
+
+    /// Whether a secret's file was read anew, as `/metrics` tells it.
+    pub(super) fn is_secret_replaced(&self) -> bool {
+        let families = self.daemon.shared.telemetry.catalogue.registry().gather();
+        let mut reads = families
+            .iter()
+            .filter(|family| family.name() == "postrider_secret_reads_total")
+            .flat_map(|family| family.get_metric());
+        reads.any(|one| {
+            let mut labels = one.get_label().iter();
+            labels.any(|label| label.value() == "replaced") && one.get_counter().get_value() > 0.0
+        })
+    }
+
+    /// How long ago the last login was accepted.
+    pub(super) fn youngest_session(&self) -> Duration {
+        let attempts = self.imap.login_attempts(Scope::Server);
+        let last = attempts.iter().rfind(|one| one.accepted);
+        last.map_or(Duration::ZERO, |one| one.at.elapsed())
+    }
+
+    /// Puts another secret into the file that the configuration names, as a secrets manager does.
+    pub(super) fn write_secret(&self, secret: &str) -> anyhow::Result<()> {
+        let path = self.config_path.with_file_name("client-secret");
+        let fresh = path.with_extension("new");
+        secret_file(&fresh, secret)?;
+        fs::rename(&fresh, &path).context("the secret's file")
+    }
+
     pub(super) fn endpoint_state(&self) -> Option<EndpointState> {
         self.daemon
             .shared
@@ -187,6 +252,10 @@ impl World {
     }
 }
 
+pub(super) fn address(name: &str) -> String {
+    format!("{name}@{DOMAIN}")
+}
+
 /// For nobody else's eyes, as the daemon wants it.
 fn secret_file(path: &Path, secret: &str) -> io::Result<()> {
     let mut file = fs::OpenOptions::new()
@@ -197,10 +266,17 @@ fn secret_file(path: &Path, secret: &str) -> io::Result<()> {
     file.write_all(secret.as_bytes())
 }
 
-fn configuration(tokens: &TokenConfig, authority: &str, hook: &str, imap_port: u16) -> String {
-    let mailboxes: String = MAILBOXES
+fn configuration(
+    scenery: &Scenery,
+    tokens: &TokenConfig,
+    authority: &str,
+    hook: &str,
+    imap_port: u16,
+) -> String {
+    let mailboxes: String = scenery
+        .mailboxes
         .iter()
-        .map(|name| format!("{name} = \"{name}@{DOMAIN}\"\n"))
+        .map(|name| format!("{name} = \"{}\"\n", address(name)))
         .collect();
     format!(
         r#"# What the demo's daemon runs on. Paths start from this file's folder.
@@ -234,9 +310,10 @@ server = {{ preset = "exchange-online", host = "127.0.0.1", port = {imap_port}, 
 credential = "contoso"
 folders = ["INBOX"]
 endpoints = ["tickets"]
-
+{group}
 [groups.helpdesk.mailboxes]
 {mailboxes}"#,
+        group = scenery.group,
         tenant = tokens.tenant,
         client = tokens.client_id,
     )
