@@ -6,7 +6,7 @@ use std::{error::Error as _, fmt, time::Duration};
 use postrider_core::token::Failure;
 
 use crate::{
-    advice::{advice, by_error},
+    advice::{advice, by_error, may_settle},
     client::Provider,
     grant,
     redact::Sent,
@@ -105,6 +105,9 @@ impl TokenError {
     /// What it means for the cache.
     pub fn failure(&self) -> Failure {
         match self {
+            Self::Refused { codes, .. } if codes.iter().any(|code| may_settle(*code)) => {
+                Failure::Unsettled
+            }
             Self::Refused { .. } | Self::Unsent { .. } => Failure::Refused,
             Self::Throttled { retry_after } => Failure::Throttled {
                 retry_after: *retry_after,

@@ -22,5 +22,3 @@ pub mod advice;
 pub mod authority;
 pub mod error;
 mod redact;
-
-pub mod microsoft;

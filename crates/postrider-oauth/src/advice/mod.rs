@@ -1,7 +1,7 @@
 //! What an operator can do about a refusal, in one sentence that names the page to open.
 //!
-//! Advice only: decisions follow `error` (RFC 6749 section 5.2). The one exception is
-//! [`is_transient`], which only makes the next try come sooner.
+//! Advice only: decisions follow `error` (RFC 6749 section 5.2). The exceptions are
+//! [`is_transient`] and [`may_settle`], which only make the next try come sooner.
 
 use crate::client::Provider;
 
@@ -20,6 +20,12 @@ pub fn advice(code: u32) -> Option<&'static str> {
 /// Entra is busy or broken for the moment, whatever `error` comes with it.
 pub fn is_transient(code: u32) -> bool {
     entra::TRANSIENT.contains(&code)
+}
+
+/// For some minutes after a federated credential was registered it is not found everywhere
+/// (<https://learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations>).
+pub fn may_settle(code: u32) -> bool {
+    code == 70_021
 }
 
 /// What to do about an `error` that has no number, or one that is not known.
