@@ -16,7 +16,7 @@ fn the_demo_ends_by_itself_with_nothing_lost_and_nothing_left_behind() {
 
 #[test]
 fn a_day_with_exchange_ends_by_itself_with_nothing_lost() {
-    let out = plays(&["demo", "--profile", "exchange"], Duration::from_secs(65));
+    let out = plays(&["demo", "--profile", "exchange"], Duration::from_secs(70));
     for told in [
         "legal is refused",
         "by the cycle",

@@ -29,7 +29,7 @@ pub(super) const SCENERY: Scenery = Scenery {
     // five minutes in earnest.
     group: "start = \"all\"\nidle_cycle = \"5s\"\n",
     // The whole demo, with its end in order, takes about a minute.
-    play_max: Duration::from_secs(58),
+    play_max: Duration::from_secs(63),
 };
 
 /// For whoever reads along.
@@ -154,7 +154,7 @@ async fn the_hour_is_over(stage: &Stage, world: &mut World) -> anyhow::Result<()
 async fn the_server_ends_the_sessions(stage: &Stage, world: &mut World) -> anyhow::Result<()> {
     stage.tell("\n16:00  Exchange ends the sessions before anybody expected it")?;
     let since = Instant::now();
-    while since.elapsed() < SESSION_AGE && world.youngest_session() < SESSION_AGE {
+    while since.elapsed() < SESSION_AGE / 2 && world.youngest_session() < SESSION_AGE {
         a_mail_more(stage, world, "the sessions are older").await?;
     }
     let all = SCENERY.mailboxes.len();
