@@ -71,9 +71,7 @@ fn shown(status: &CredentialStatus, config: &Config) -> api::Credential {
         secret_problems,
         token_expires: status.expires_at.map(Wall::rfc3339),
         next_request: status.next_request_at.map(Wall::rfc3339),
-        expires: settings
-            .and_then(|settings| settings.expires)
-            .map(Wall::rfc3339),
+        expires: status.secret_expires_at.map(Wall::rfc3339),
         mailboxes: users.map(|mailbox| mailbox.key.to_string()).collect(),
         trouble_over: match status.state {
             CredentialState::Ready => true,
@@ -84,7 +82,7 @@ fn shown(status: &CredentialStatus, config: &Config) -> api::Credential {
         last_error: status.last_error.as_ref().map(|error| api::Trouble {
             cause: status.state.as_str().to_owned(),
             detail: error.detail.clone(),
-            hint: None,
+            hint: error.error.as_ref().map(|error| error.hint().to_owned()),
             since: error.at.rfc3339(),
             at: error.at.rfc3339(),
         }),

@@ -13,6 +13,7 @@ mod proofs;
 mod request;
 
 mod foreign;
+pub(crate) mod once;
 mod vaulted;
 
 mod expiry;

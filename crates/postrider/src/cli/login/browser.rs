@@ -29,11 +29,10 @@ use super::{
         args::Login,
         failure::{Exit, Failure},
         output::print,
-        source::REQUEST_TIME_MAX,
     },
     SignIn, line,
 };
-use crate::clock;
+use crate::{clock, tokens::once::REQUEST_LIMIT};
 
 /// How long the page may still travel to the browser after the answer has come.
 const FAREWELL_TIME_MAX: Duration = Duration::from_secs(2);
@@ -72,7 +71,7 @@ pub(super) async fn sign_in(sign_in: &SignIn<'_>, args: &Login) -> Result<Grant,
     let proof = wait(listener, authorization, secret, limit).await?;
     let request = sign_in
         .client
-        .request(&sign_in.http, &proof, REQUEST_TIME_MAX, clock::wall());
+        .request(&sign_in.http, &proof, REQUEST_LIMIT, clock::wall());
     Ok(request.await?)
 }
 

@@ -14,30 +14,23 @@ use super::{
         failure::{Exit, Failure},
         output::print,
         render::clean,
-        source::REQUEST_TIME_MAX,
     },
     SignIn, line,
 };
-use crate::clock;
+use crate::{clock, tokens::once::REQUEST_LIMIT};
 
 pub(super) async fn sign_in(sign_in: &SignIn<'_>) -> Result<Grant, Failure> {
     let flow = flow(sign_in)?;
     let secret = sign_in.client_secret.as_ref();
     let code = flow
-        .start(&sign_in.http, secret, REQUEST_TIME_MAX, clock::wall())
+        .start(&sign_in.http, secret, REQUEST_LIMIT, clock::wall())
         .await?;
     show(sign_in, &code)?;
     let deadline = Instant::now() + code.expires_in;
     let mut pace = Pace::new(&code);
     loop {
         sleep(pace.wait()).await;
-        let poll = flow.poll(
-            &sign_in.http,
-            &code,
-            secret,
-            REQUEST_TIME_MAX,
-            clock::wall(),
-        );
+        let poll = flow.poll(&sign_in.http, &code, secret, REQUEST_LIMIT, clock::wall());
         match poll.await {
             Ok(Poll::Granted(grant)) => return Ok(*grant),
             Ok(Poll::Pending) => {}

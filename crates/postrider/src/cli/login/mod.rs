@@ -20,11 +20,12 @@ use super::{
     failure::{Exit, Failure},
     output::print,
     render::clean,
-    source::{self, REQUEST_TIME_MAX, Way},
+    source,
 };
 use crate::{
     clock,
     config::{Config, Credential, CredentialKind},
+    tokens::once::REQUEST_LIMIT,
     vault::Vault,
 };
 
@@ -49,28 +50,24 @@ pub(crate) fn login(file: &Path, args: &Login, json: bool) -> Result<(), Failure
     let vault = direct::vault(&config);
     let runtime = direct::runtime()?;
     let _context = runtime.enter();
-    let sign_in = SignIn::of(credential, json)?;
+    let sign_in = SignIn::of(&config, credential, json)?;
     // Before anybody signs in: could it be stored at all?
     vault.ready(&credential.key)?;
     runtime.block_on(sign_in.perform(&config, &vault, args))
 }
 
 impl<'a> SignIn<'a> {
-    fn of(credential: &'a Credential, json: bool) -> Result<Self, Failure> {
-        let (client_secret, device, authorize, loopback) = match &credential.kind {
+    fn of(config: &Config, credential: &'a Credential, json: bool) -> Result<Self, Failure> {
+        let (device, authorize, loopback) = match &credential.kind {
             // Entra ignores the port of a redirect address that says `localhost`
             // (https://learn.microsoft.com/entra/identity-platform/reply-url).
-            CredentialKind::MicrosoftDelegated(microsoft) => {
-                (&microsoft.client_secret, None, None, "localhost")
-            }
+            CredentialKind::MicrosoftDelegated(_) => (None, None, "localhost"),
             CredentialKind::GoogleDelegated(google) => (
-                &google.client_secret,
                 Some(google.device_url.clone()),
                 Some(google.authorize_url.clone()),
                 "127.0.0.1",
             ),
             CredentialKind::OAuth2(oauth2) if credential.kind.uses_vault() => (
-                &oauth2.client_secret,
                 oauth2.device_url.clone(),
                 oauth2.authorize_url.clone(),
                 "127.0.0.1",
@@ -82,12 +79,15 @@ impl<'a> SignIn<'a> {
             | CredentialKind::Password { .. }
             | CredentialKind::Token(_) => return Err(nobody(credential)),
         };
-        let Way { client, http } = Way::of(credential, None)?;
+        let once = source::once(config, credential, None)?;
+        let Some(client) = once.client().cloned() else {
+            return Err(nobody(credential));
+        };
         Ok(Self {
             device: device.or_else(|| client.device_endpoint()),
             authorize: authorize.or_else(|| client.authorization_endpoint()),
-            client_secret: source::newest(client_secret)?,
-            http,
+            client_secret: once.client_secrets().next().flatten().cloned(),
+            http: once.http().clone(),
             client,
             credential,
             loopback,
@@ -128,7 +128,7 @@ impl<'a> SignIn<'a> {
         };
         let grant = self
             .client
-            .request(&self.http, &proof, REQUEST_TIME_MAX, clock::wall())
+            .request(&self.http, &proof, REQUEST_LIMIT, clock::wall())
             .await?;
         source::keep(vault, self.credential, &proof, &grant)?;
         Ok(grant)

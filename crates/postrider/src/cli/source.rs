@@ -2,15 +2,10 @@
 //! the same clients and proofs. Secrets are read for the request and forgotten after it; a refresh
 //! token that the provider replaced goes into the vault before anything else happens.
 
-mod proofs;
-mod way;
-
 use std::time::{Duration, Instant};
 
 use postrider_oauth::{error::TokenError, grant::Grant, proof::Proof};
 
-use self::proofs::Labelled;
-pub(super) use self::{proofs::newest, way::Way};
 use super::{
     direct,
     failure::{Exit, Failure},
@@ -18,11 +13,9 @@ use super::{
 use crate::{
     clock,
     config::{Config, Credential, CredentialKind},
+    tokens::once::{Once, OnceError, REQUEST_LIMIT},
     vault::{Kept, Vault},
 };
-
-/// One request, whatever it is for.
-pub(super) const REQUEST_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// A token, and how it came.
 pub(super) struct Asked {
@@ -64,13 +57,37 @@ pub(super) async fn ask(
     user: Option<&str>,
 ) -> Result<Asked, Failure> {
     let user = user_of(config, credential, user)?;
-    let proofs = proofs::of(config, credential, user.as_deref())?;
-    let way = Way::of(credential, proofs.first().map(|first| &first.proof))?;
+    let once = once(config, credential, user.as_deref())?;
     let asked = match credential.kind.uses_vault() {
-        true => from_vault(config, credential, &way).await?,
-        false => try_each(&way, proofs).await?.0,
+        true => from_vault(config, credential, &once).await?,
+        false => try_each(&once, credential).await?,
     };
     Ok(Asked { user, ..asked })
+}
+
+/// The credential, as it would ask.
+pub(super) fn once(
+    config: &Config,
+    credential: &Credential,
+    user: Option<&str>,
+) -> Result<Once, Failure> {
+    match Once::of(credential, &config.vault, user) {
+        Ok(Some(once)) => Ok(once),
+        Ok(None) => Err(direct::no_token(credential)),
+        Err(error) => Err(failed(credential, error)),
+    }
+}
+
+fn failed(credential: &Credential, error: OnceError) -> Failure {
+    let exit = match &error {
+        OnceError::Authority(_) | OnceError::Unusable(_) | OnceError::Secret(_) => Exit::Config,
+        OnceError::Network(_) | OnceError::Foreign(_) | OnceError::Setup(_) => Exit::Failed,
+        OnceError::Asked(_) => Exit::Failed,
+    };
+    match error {
+        OnceError::Asked(error) => error.into(),
+        other => Failure::new(exit, format!("credential `{}`: {other}", credential.key)),
+    }
 }
 
 /// Google's service accounts have a token per user; the others have one for all.
@@ -100,35 +117,30 @@ fn user_of(
     }
 }
 
-/// The first proof that is not refused for its own sake decides. Returns which one it was.
-async fn try_each(way: &Way, proofs: Vec<Labelled>) -> Result<(Asked, Proof), Failure> {
+/// The first proof that is not refused for its own sake decides.
+async fn try_each(once: &Once, credential: &Credential) -> Result<Asked, Failure> {
     let mut refused: Option<TokenError> = None;
-    for Labelled { proof, label } in proofs {
+    for way in once.ways() {
         let start = Instant::now();
-        let answer = way
-            .client
-            .request(&way.http, &proof, REQUEST_TIME_MAX, clock::wall())
-            .await;
-        match answer {
+        match once.ask(way).await {
             Ok(grant) => {
-                let asked = Asked {
+                return Ok(Asked {
                     rotation: match &grant.refresh_token {
                         Some(_) => Rotation::Ignored,
                         None => Rotation::None,
                     },
                     grant,
-                    proof: label,
+                    proof: way.label.clone(),
                     user: None,
-                    host: way.client.endpoint().host_str().map(str::to_owned),
+                    host: way.host().map(str::to_owned),
                     took: start.elapsed(),
-                };
-                return Ok((asked, proof));
+                });
             }
             // The newest one's refusal is the one to tell.
-            Err(error) if error.is_about_the_secret() => {
+            Err(OnceError::Asked(error)) if error.is_about_the_secret() => {
                 refused.get_or_insert(error);
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(failed(credential, error)),
         }
     }
     Err(match refused {
@@ -138,14 +150,61 @@ async fn try_each(way: &Way, proofs: Vec<Labelled>) -> Result<(Asked, Proof), Fa
 }
 
 /// Within this credential's turn, so that the daemon does not use the same refresh token.
-async fn from_vault(config: &Config, credential: &Credential, way: &Way) -> Result<Asked, Failure> {
+async fn from_vault(
+    config: &Config,
+    credential: &Credential,
+    once: &Once,
+) -> Result<Asked, Failure> {
     let vault = direct::vault(config);
     let turn = vault.turn(&credential.key).await?;
-    let proofs = proofs::of(config, credential, None)?;
-    let (asked, proof) = try_each(way, proofs).await?;
-    let rotation = keep(&vault, credential, &proof, &asked.grant)?;
-    drop(turn);
-    Ok(Asked { rotation, ..asked })
+    let Some(stored) = vault.load(&credential.key)? else {
+        let error = format!("nobody has signed in for credential `{}`", credential.key);
+        let hint = format!("postrider login {}", credential.key);
+        return Err(Failure::new(Exit::Failed, error).hint(hint));
+    };
+    let Some(client) = once.client() else {
+        return Err(direct::no_token(credential));
+    };
+    let who = match &stored.account {
+        Some(account) => format!("refresh token of {account}"),
+        None => "refresh token".to_owned(),
+    };
+    let mut refused: Option<TokenError> = None;
+    for (index, token) in stored.candidates().enumerate() {
+        for client_secret in once.client_secrets() {
+            let proof = Proof::RefreshToken {
+                token: token.clone(),
+                client_secret: client_secret.cloned(),
+            };
+            let start = Instant::now();
+            let asked = client.request(once.http(), &proof, REQUEST_LIMIT, clock::wall());
+            match asked.await {
+                Ok(grant) => {
+                    let rotation = keep(&vault, credential, &proof, &grant)?;
+                    drop(turn);
+                    return Ok(Asked {
+                        grant,
+                        proof: match index {
+                            0 => who,
+                            _ => format!("{who}, the one before"),
+                        },
+                        user: None,
+                        host: client.endpoint().host_str().map(str::to_owned),
+                        took: start.elapsed(),
+                        rotation,
+                    });
+                }
+                Err(error) if error.is_about_the_secret() => {
+                    refused.get_or_insert(error);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Err(match refused {
+        Some(error) => error.into(),
+        None => Failure::new(Exit::Config, "no client secret can be read"),
+    })
 }
 
 /// A refresh token gave a token: what the vault makes of the answer.
