@@ -214,6 +214,7 @@ fn commit(watch: &WatchKey, first: u32, messages: u32) -> Commit {
         time: NOW,
         message_id: Some(format!("{watch}/{uid}@example.org")),
         data: data.clone(),
+        raw: None,
         spool: None,
         deliveries: vec![NewDelivery {
             order: None,

@@ -134,6 +134,8 @@ pub struct NewEvent {
     pub message_id: Option<String>,
     /// The JSON object of `data`, complete but for `delivery`.
     pub data: Bytes,
+    /// The message itself: small ones here, where an endpoint needs them; large ones in the spool.
+    pub raw: Option<Bytes>,
     pub spool: Option<SpoolKey>,
     pub deliveries: Vec<NewDelivery>,
 }
@@ -228,6 +230,13 @@ pub enum Settled {
     Dead {
         reason: String,
     },
+}
+
+/// A message as it was read from its mailbox.
+#[derive(Clone, Debug)]
+pub enum Raw {
+    Bytes(Bytes),
+    File { path: PathBuf, len: u64 },
 }
 
 /// The name of a file in the spool.

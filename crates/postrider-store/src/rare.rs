@@ -48,6 +48,11 @@ pub(crate) enum Rare {
         settled_before: Wall,
         after: i64,
     },
+    /// Messages of which nothing is owed any more.
+    PruneRaw {
+        settled_before: Wall,
+        after: i64,
+    },
     Vacuum,
 }
 
@@ -76,6 +81,7 @@ impl Rare {
             Self::Discard { .. } => "discarding",
             Self::Unorder { .. } => "ending an order",
             Self::Prune { .. } => "pruning",
+            Self::PruneRaw { .. } => "pruning messages",
             Self::Vacuum => "giving room back",
         }
     }
@@ -121,6 +127,10 @@ pub(crate) async fn perform(
             settled_before,
             after,
         } => prune(conn, *settled_before, *after).await,
+        Rare::PruneRaw {
+            settled_before,
+            after,
+        } => prune_raw(conn, *settled_before, *after).await,
         Rare::Vacuum => vacuum(conn).await,
     }
 }
@@ -356,6 +366,7 @@ async fn prune(conn: &mut SqliteConnection, settled_before: Wall, after: i64) ->
          pruned_discarded = pruned_discarded + v.discarded FROM (SELECT mailbox AS id, sum(state = 2) AS delivered, \
          sum(state = 4) AS discarded FROM delivery WHERE event IN (SELECT value FROM json_each(?)) GROUP BY mailbox) \
          AS v WHERE mailbox.id = v.id",
+        "DELETE FROM raw WHERE event IN (SELECT value FROM json_each(?))",
         "DELETE FROM delivery WHERE event IN (SELECT value FROM json_each(?))",
         "DELETE FROM event WHERE id IN (SELECT value FROM json_each(?))",
     ] {
@@ -366,6 +377,57 @@ async fn prune(conn: &mut SqliteConnection, settled_before: Wall, after: i64) ->
     }
     conn.execute("COMMIT").await?;
     did.spool = rows
+        .into_iter()
+        .filter_map(|(_, spool)| spool)
+        .map(SpoolKey)
+        .collect();
+    Ok(Ok(did))
+}
+
+/// Drops the messages of events that were over for every endpoint before a time; the events stay.
+async fn prune_raw(conn: &mut SqliteConnection, settled_before: Wall, after: i64) -> Outcome {
+    let rows: Vec<(i64, Option<String>, bool)> = sqlx::query_as(
+        "WITH kept (id) AS (SELECT * FROM (SELECT event FROM raw WHERE event > ?1 ORDER BY event LIMIT ?3) \
+         UNION SELECT * FROM (SELECT id FROM event WHERE spool IS NOT NULL AND id > ?1 ORDER BY id LIMIT ?3)) \
+         SELECT e.id, e.spool, NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = e.id \
+         AND (d.state NOT IN (2, 4) OR d.settled_at >= ?2)) \
+         FROM kept JOIN event e ON e.id = kept.id ORDER BY e.id LIMIT ?3",
+    )
+    .bind(after)
+    .bind(settled_before.0)
+    .bind(STEP)
+    .fetch_all(&mut *conn)
+    .await?;
+    let next = rows
+        .last()
+        .map(|(id, ..)| *id)
+        .filter(|_| rows.len() as i64 == STEP);
+    let over: Vec<(i64, Option<String>)> = rows
+        .into_iter()
+        .filter(|(.., over)| *over)
+        .map(|(id, spool, _)| (id, spool))
+        .collect();
+    let mut did = Did {
+        count: over.len() as u64,
+        next,
+        ..Did::default()
+    };
+    if over.is_empty() {
+        return Ok(Ok(did));
+    }
+    let ids = codec::id_list(&over.iter().map(|(id, _)| *id).collect::<Vec<_>>());
+    conn.execute("BEGIN IMMEDIATE").await?;
+    for statement in [
+        "DELETE FROM raw WHERE event IN (SELECT value FROM json_each(?))",
+        "UPDATE event SET spool = NULL WHERE id IN (SELECT value FROM json_each(?))",
+    ] {
+        sqlx::query(statement)
+            .bind(&ids)
+            .execute(&mut *conn)
+            .await?;
+    }
+    conn.execute("COMMIT").await?;
+    did.spool = over
         .into_iter()
         .filter_map(|(_, spool)| spool)
         .map(SpoolKey)

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use bytes::Bytes;
 use postrider_core::{
     ids::{EndpointKey, FolderName, MailboxKey, WatchKey},
     time::Wall,
@@ -332,4 +333,26 @@ pub(crate) async fn mailboxes(readers: &Readers) -> Result<Vec<MailboxRow>, Stor
         paused: paused != 0,
     };
     Ok(rows.into_iter().map(row).collect())
+}
+
+/// Where the message of an event is.
+pub(crate) enum Kept {
+    Here(Bytes),
+    Spooled(SpoolKey),
+}
+
+pub(crate) async fn raw(readers: &Readers, event: Uuid) -> Result<Option<Kept>, StoreError> {
+    let mut reader = readers.get().await?;
+    let row: Option<(Option<Vec<u8>>, Option<String>)> = sqlx::query_as(
+        "SELECT r.data, e.spool FROM event e LEFT JOIN raw r ON r.event = e.id WHERE e.uuid = ?",
+    )
+    .bind(event.as_bytes().as_slice())
+    .fetch_optional(reader.conn())
+    .await
+    .map_err(doing("reading a message"))?;
+    Ok(row.and_then(|(data, spool)| match (data, spool) {
+        (Some(data), _) => Some(Kept::Here(data.into())),
+        (None, Some(spool)) => Some(Kept::Spooled(SpoolKey(spool))),
+        (None, None) => None,
+    }))
 }

@@ -77,6 +77,12 @@ pub(crate) static EVENT_NEW: Shape = Shape {
     tail: filtered!(),
 };
 
+pub(crate) static RAW_NEW: Shape = Shape {
+    head: "INSERT INTO raw (event, data) SELECT * FROM (",
+    width: 2,
+    tail: filtered!(),
+};
+
 /// Only for what is being sent: a settlement of anything else says nothing.
 pub(crate) static ATTEMPT_NEW: Shape = Shape {
     head: "INSERT INTO attempt (delivery, at, took_ms, status, note) \
@@ -126,7 +132,7 @@ pub(crate) static DELIVERY_NEXT: Shape = Shape {
 };
 
 /// What refers to a row comes after it.
-pub(crate) static ORDER: [&Shape; 15] = [
+pub(crate) static ORDER: [&Shape; 16] = [
     &MAILBOX_NEW,
     &MAILBOX_COUNT,
     &ENDPOINT_NEW,
@@ -137,6 +143,7 @@ pub(crate) static ORDER: [&Shape; 15] = [
     &LEDGER_SET,
     &QUARANTINE_NEW,
     &EVENT_NEW,
+    &RAW_NEW,
     &ATTEMPT_NEW,
     &DELIVERY_SETTLE,
     &DELIVERY_LEASE,
@@ -151,7 +158,8 @@ mod tests {
     use super::*;
     use crate::migrate;
 
-    const TABLES: [&str; 8] = [
+    const TABLES: [&str; 9] = [
+        "raw",
         "mailbox",
         "watch",
         "ledger",

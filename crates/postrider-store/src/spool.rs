@@ -15,7 +15,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use uuid::Uuid;
 
 use crate::{
-    model::{SpoolKey, StoreError},
+    model::{Raw, SpoolKey, StoreError},
     room::Room,
 };
 
@@ -86,6 +86,14 @@ impl Spool {
         tokio::fs::File::open(path)
             .await
             .map_err(|error| self.failed(&error))
+    }
+
+    /// A file that a row names, to be read by others.
+    pub(crate) async fn stored(&self, key: &SpoolKey) -> Result<Raw, StoreError> {
+        let path = self.path(key)?;
+        let data = tokio::fs::metadata(&path).await;
+        let len = data.map_err(|error| self.failed(&error))?.len();
+        Ok(Raw::File { path, len })
     }
 
     /// Removes a file; one that is gone already is no error.

@@ -21,8 +21,8 @@ use crate::{
     ledger,
     model::{
         Account, Claimed, Commit, EventDetail, EventFilter, EventSummary, MailboxRow, NewEvent,
-        OpenError, Options, OutboxRow, Owed, Receipt, ReplaySelector, Replayed, Run, Settlement,
-        Space, StoreError, Sums, Taken, WatchRow,
+        OpenError, Options, OutboxRow, Owed, Raw, Receipt, ReplaySelector, Replayed, Run,
+        Settlement, Space, StoreError, Sums, Taken, WatchRow,
     },
     open::{self, Opened},
     outbox,
@@ -396,6 +396,36 @@ impl Store {
             }
         }
         while self.rare(Rare::Vacuum).await?.next.is_some() {}
+        Ok(pruned)
+    }
+
+    /// The message of an event, where it is kept.
+    pub async fn raw(&self, event: Uuid) -> Result<Option<Raw>, StoreError> {
+        Ok(match report::raw(&self.0.readers, event).await? {
+            None => None,
+            Some(report::Kept::Here(bytes)) => Some(Raw::Bytes(bytes)),
+            Some(report::Kept::Spooled(key)) => Some(self.0.spool.stored(&key).await?),
+        })
+    }
+
+    /// Drops the messages of events that were over for all their endpoints at least `keep` ago;
+    /// says how many. The events themselves stay.
+    pub async fn prune_raw(&self, now: Wall, keep: Duration) -> Result<u64, StoreError> {
+        let settled_before = rare::before(now, keep);
+        let mut pruned = 0;
+        let mut after = Some(0);
+        while let Some(from) = after {
+            let order = Rare::PruneRaw {
+                settled_before,
+                after: from,
+            };
+            let step = self.rare(order).await?;
+            pruned += step.count;
+            after = step.next;
+            for key in &step.spool {
+                self.0.spool.remove(key).await?;
+            }
+        }
         Ok(pruned)
     }
 

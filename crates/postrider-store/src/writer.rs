@@ -342,7 +342,10 @@ impl Weight {
             Work::Settle(_) | Work::Claim { .. } | Work::Ensure { .. } => &[],
         };
         self.events += events.len();
-        self.bytes += events.iter().map(|event| event.data.len()).sum::<usize>();
+        self.bytes += events
+            .iter()
+            .map(|event| event.data.len() + event.raw.as_ref().map_or(0, |raw| raw.len()))
+            .sum::<usize>();
     }
 
     fn is_full(&self) -> bool {

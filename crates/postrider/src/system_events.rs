@@ -89,6 +89,7 @@ pub fn build(config: &Config, happening: &Happening<'_>) -> NewEvent {
         time: happening.started,
         message_id: None,
         data,
+        raw: None,
         spool: None,
         deliveries: receivers(config, happening.mailbox, happening.event_type)
             .into_iter()

@@ -105,6 +105,10 @@ impl Plan<'_> {
             event.data.as_ref().into(),
         ];
         self.batch.push(&shapes::EVENT_NEW, row);
+        if let Some(raw) = &event.raw {
+            self.batch
+                .push(&shapes::RAW_NEW, [id.into(), raw.as_ref().into()]);
+        }
         for delivery in &event.deliveries {
             let (endpoint, sequence) = self.next_sequence(&delivery.endpoint);
             self.ids.delivery += 1;

@@ -231,6 +231,7 @@ async fn a_system_event_is_counted_for_its_mailbox_and_stored_once() {
         time: NOW,
         message_id: None,
         data: "{}".into(),
+        raw: None,
         spool: None,
         deliveries: vec![to("alerts")],
     };

@@ -144,3 +144,67 @@ async fn pruning_gives_room_back_to_the_disk() {
         "{before} to {after}"
     );
 }
+
+#[tokio::test]
+async fn a_message_is_kept_until_nothing_is_owed_of_it() {
+    let dir = dir();
+    let (store, watch) = loaded(dir.path(), "support").await;
+    let endpoints = [leased("tickets"), leased("audit")];
+    let mut commit = mail(
+        &watch,
+        &[(1, "small"), (2, "large"), (3, "none")],
+        &endpoints,
+    );
+    commit.events[0].raw = Some("Subject: small".into());
+    let mut file = store.spool().create("large").await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut file, b"Subject: large")
+        .await
+        .unwrap();
+    commit.events[1].spool = Some(file.finish().await.unwrap());
+    let claimed = store.commit(commit).await.unwrap().claimed;
+    let id = |sequence| {
+        let of = |one: &&postrider_store::Claimed| one.sequence == sequence;
+        claimed.iter().find(of).unwrap().event.id
+    };
+    let raw = async |id| match store.raw(id).await.unwrap() {
+        None => None,
+        Some(postrider_store::Raw::Bytes(bytes)) => Some(bytes.to_vec()),
+        Some(postrider_store::Raw::File { path, len }) => {
+            let bytes = std::fs::read(path).unwrap();
+            assert_eq!(bytes.len() as u64, len);
+            Some(bytes)
+        }
+    };
+    let settle = async |endpoint: &str, outcome: Settled| {
+        let of = claimed
+            .iter()
+            .filter(|one| one.endpoint.as_str() == endpoint);
+        let all = of.map(|one| settled(one.delivery, outcome.clone()));
+        store.settle(all.collect()).await.unwrap();
+    };
+    settle("tickets", Settled::Delivered).await;
+    assert_eq!(store.prune_raw(NOW + DAY, Duration::ZERO).await.unwrap(), 0);
+    let dead = Settled::Dead {
+        reason: "refused".to_owned(),
+    };
+    settle("audit", dead).await;
+    assert_eq!(
+        store.prune_raw(NOW + DAY, Duration::ZERO).await.unwrap(),
+        0,
+        "what is dead may be sent again"
+    );
+    assert_eq!(raw(id(1)).await.as_deref(), Some(&b"Subject: small"[..]));
+    assert_eq!(raw(id(2)).await.as_deref(), Some(&b"Subject: large"[..]));
+    assert_eq!(raw(id(3)).await, None);
+    for sequence in 1..=2 {
+        store.discard(id(sequence), NOW).await.unwrap();
+    }
+    assert_eq!(store.prune_raw(NOW + DAY, 2 * DAY).await.unwrap(), 0);
+    assert_eq!(store.prune_raw(NOW + DAY, Duration::ZERO).await.unwrap(), 2);
+    assert_eq!((raw(id(1)).await, raw(id(2)).await), (None, None));
+    assert_eq!(store.space().await.unwrap().spool_bytes, 0);
+    assert!(
+        store.event(id(1)).await.unwrap().is_some(),
+        "the event stays"
+    );
+}

@@ -49,6 +49,7 @@ fn alert() -> NewEvent {
         time: NOW,
         message_id: None,
         data: "{}".into(),
+        raw: None,
         spool: None,
         deliveries: vec![to("alerts")],
     }

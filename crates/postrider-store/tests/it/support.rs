@@ -123,6 +123,7 @@ pub(crate) fn message(
         time: NOW,
         message_id: Some(name.to_owned()),
         data: format!("{{\"name\":\"{name}\"}}").into(),
+        raw: None,
         spool: None,
         deliveries,
     }

@@ -207,6 +207,7 @@ impl Watcher {
             mailbox: Some(self.mailbox.key.clone()),
             message_id: prepared.message_id,
             data: prepared.data,
+            raw: None,
             spool: prepared.spool,
             deliveries: slots
                 .iter_mut()

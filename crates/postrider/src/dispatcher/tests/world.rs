@@ -246,6 +246,7 @@ pub(super) fn event(id: Uuid, text: &str, leased: bool) -> NewEvent {
         time: clock::wall(),
         message_id: None,
         data: serde_json::json!({ "scope": text }).to_string().into(),
+        raw: None,
         spool: None,
         deliveries: vec![NewDelivery {
             order: None,
