@@ -286,12 +286,16 @@ impl Cache {
     ) -> Failed {
         let trouble = match (self.land(flight), failure) {
             // What the endpoint said of an older secret means nothing for the newer one.
-            (Landed::Unknown, _) | (Landed::Outdated, Failure::Refused) => return Failed::Stale,
-            (Landed::Counts, Failure::Refused) if self.is_probe_of_held(flight) => {
+            (Landed::Unknown, _) | (Landed::Outdated, Failure::Refused | Failure::Unsettled) => {
+                return Failed::Stale;
+            }
+            (Landed::Counts, Failure::Refused | Failure::Unsettled)
+                if self.is_probe_of_held(flight) =>
+            {
                 self.probe = Probe::None;
                 return Failed::Kept;
             }
-            (Landed::Counts, Failure::Refused) => Trouble::Refused,
+            (Landed::Counts, Failure::Refused | Failure::Unsettled) => Trouble::Refused,
             // An outage is the endpoint's, whichever secret met it.
             (
                 Landed::Counts | Landed::Outdated,

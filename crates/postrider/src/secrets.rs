@@ -29,7 +29,7 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            tick: Duration::from_secs(30),
+            tick: Duration::from_secs(5),
             settle: Duration::from_millis(500),
         }
     }

@@ -28,6 +28,8 @@ pub struct TokenPolicy {
     pub outage: Backoff,
     /// Between requests while the credential is refused.
     pub refused: Backoff,
+    /// Between requests while what was set up a moment ago is not known everywhere yet.
+    pub unsettled: Backoff,
     /// An endpoint that throttles and does not say for how long.
     pub throttle_default: Duration,
     pub throttle_min: Duration,
@@ -54,6 +56,11 @@ impl Default for TokenPolicy {
             refused: Backoff {
                 first: 2 * MINUTE,
                 max: 15 * MINUTE,
+                stable: Duration::ZERO,
+            },
+            unsettled: Backoff {
+                first: Duration::from_secs(10),
+                max: 2 * MINUTE,
                 stable: Duration::ZERO,
             },
             throttle_default: MINUTE,
@@ -102,6 +109,7 @@ impl TokenPolicy {
         match failure {
             // Half of the first step, one minute, is the shortest wait.
             Failure::Refused => self.refused.wait(failures, chance),
+            Failure::Unsettled => self.unsettled.wait(failures, chance),
             Failure::Outage { retry_after } => {
                 let told = retry_after.map(|wait| wait.clamp(self.throttle_min, self.throttle_max));
                 let own = self.outage.wait(failures, chance);
@@ -121,6 +129,8 @@ pub enum Failure {
     /// The endpoint says that client, secret, tenant or scope is wrong (`invalid_client`,
     /// `unauthorized_client`, `invalid_grant`, …), or there is no secret to send.
     Refused,
+    /// It says no, and for what was set up a moment ago that may pass within minutes.
+    Unsettled,
     /// 5xx, the network, a deadline, an answer that is none: it says nothing about the secret.
     Outage { retry_after: Option<Duration> },
     /// 429.

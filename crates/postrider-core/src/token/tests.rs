@@ -106,6 +106,9 @@ fn waits_after_failures() {
         (Failure::Refused, 1, half, 60_000),
         (Failure::Refused, 1, full, 120_000),
         (Failure::Refused, 20, full, 900_000),
+        (Failure::Unsettled, 1, half, 5_000),
+        (Failure::Unsettled, 2, full, 20_000),
+        (Failure::Unsettled, 20, full, 120_000),
     ];
     for (failure, failures, chance, wait_ms) in table {
         let wait = TokenPolicy::default().wait(failure, failures, chance);

@@ -45,7 +45,7 @@ pub(super) async fn sign_in(sign_in: &SignIn<'_>) -> Result<Grant, Failure> {
             }
             // The person may still be typing: what passes by itself ends nothing.
             Err(error) => match error.failure() {
-                Meaning::Refused => return Err(error.into()),
+                Meaning::Refused | Meaning::Unsettled => return Err(error.into()),
                 Meaning::Throttled { .. } | Meaning::Outage { .. } => pace.back_off(),
             },
         }
