@@ -112,6 +112,21 @@ async fn a_federated_token_is_sent_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_federated_credential_that_is_not_known_yet_may_be_so_in_a_minute() {
+    let endpoint = Endpoint::script(&[
+        (401, r#"{"error":"invalid_client","error_description":"AADSTS70021: No matching federated identity record found for presented assertion.","error_codes":[70021]}"#),
+        (401, r#"{"error":"invalid_client","error_description":"AADSTS700213: No matching federated identity record found for presented assertion subject."}"#),
+    ])
+    .await;
+    let proof = Proof::Assertion(secret("eyJhbGciOiJSUzI1NiJ9.e30.c2ln"));
+    for expected in [Failure::Unsettled, Failure::Refused] {
+        let error = ask(&endpoint.microsoft(), &proof).await.unwrap_err();
+        assert_eq!(error.failure(), expected);
+        assert!(error.hint().contains("Federated credentials"));
+    }
+}
+
+#[tokio::test]
 async fn an_identity_beside_a_token_names_the_account() {
     let claims = r#"{"preferred_username":"support@contoso.com","tid":"t"}"#;
     let id_token = format!(
