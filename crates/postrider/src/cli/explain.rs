@@ -263,3 +263,6 @@ fn events_text(events: &[api::EventLife]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -150,6 +150,7 @@ async fn every_command_asks_what_the_daemon_understands() {
         &["events", "replay", "5b6f"],
         &["endpoints", "resume", "tickets"],
         &["reload", "--dry-run"],
+        &["explain", "support", "--message-id", "<a+b@c>", "--offline"],
         &["status"],
     ] {
         daemon.run(words).await.unwrap();
@@ -168,6 +169,7 @@ async fn every_command_asks_what_the_daemon_understands() {
             r#"POST /v1/events/replay {"select":"event","id":"5b6f","dry_run":false}"#,
             "POST /v1/endpoints/tickets/resume",
             "POST /v1/reload?dry_run=true",
+            "GET /v1/mailboxes/support/explain?message_id=a%2Bb%40c&offline=true",
             "GET /v1/status",
         ]
     );
