@@ -44,10 +44,21 @@ impl Post {
         raw: Vec<u8>,
         at: OffsetDateTime,
     ) -> String {
+        self.deliver_to(user, "INBOX", number, raw, at)
+    }
+
+    pub(crate) fn deliver_to(
+        &self,
+        user: &str,
+        folder: &str,
+        number: u64,
+        raw: Vec<u8>,
+        at: OffsetDateTime,
+    ) -> String {
         let id = message_id(number);
         // Owed before it can arrive.
         self.sent.lock().unwrap().insert(id.clone());
-        self.mailboxes.deliver(user, "INBOX", raw, at).unwrap();
+        self.mailboxes.deliver(user, folder, raw, at).unwrap();
         id
     }
 

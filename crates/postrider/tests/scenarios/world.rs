@@ -10,7 +10,7 @@ use std::{
 };
 
 use postrider_sandbox::{
-    imap::{Config, ImapServer, TlsMode},
+    imap::{Config, ImapServer, Profile, TlsMode},
     mail,
     mailboxes::{Access, Mailboxes},
     proxy::FaultProxy,
@@ -31,6 +31,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(30);
 pub(crate) struct World {
     pub(crate) dir: TempDir,
     pub(crate) mailboxes: Mailboxes,
+    pub(crate) tls: Tls,
     pub(crate) server: ImapServer,
     pub(crate) proxy: FaultProxy,
     pub(crate) receiver: Receiver,
@@ -46,6 +47,8 @@ pub(crate) struct World {
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) mailboxes: usize,
+    /// As they stand in `folders = […]`.
+    pub(crate) folders: &'static str,
     /// Lines for `[groups.all]`.
     pub(crate) group: String,
     /// More TOML.
@@ -54,16 +57,20 @@ pub(crate) struct Settings {
     pub(crate) credential: String,
     /// Where store and spool lie; the world's own folder where there is none.
     pub(crate) store: Option<PathBuf>,
+    /// Whom the mail server plays.
+    pub(crate) profile: Profile,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             mailboxes: 1,
+            folders: "\"INBOX\"",
             group: "idle_cycle = \"5s\"\n".to_owned(),
             more: String::new(),
             credential: "type = \"password\"\npassword = { env = \"LAB_PASSWORD\" }\n".to_owned(),
             store: None,
+            profile: Profile::dovecot(),
         }
     }
 }
@@ -80,15 +87,15 @@ impl World {
         let tls = Tls::generate().unwrap();
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("ca.pem"), tls.ca_pem()).unwrap();
-        let server = ImapServer::start(Config::dovecot(TlsMode::Implicit(tls)), mailboxes.clone())
-            .await
-            .unwrap();
+        let config = Config::new(TlsMode::Implicit(tls.clone()), settings.profile.clone());
+        let server = ImapServer::start(config, mailboxes.clone()).await.unwrap();
         let proxy = FaultProxy::start(server.address()).await.unwrap();
         let receiver = Receiver::start(SECRET).await.unwrap();
         Self {
             post: Post::new(mailboxes.clone()),
             dir,
             mailboxes,
+            tls,
             server,
             proxy,
             receiver,
@@ -129,20 +136,22 @@ impl World {
              [admin]\nlisten = \"unix:{dir}/admin.sock\"\n[credentials.lab]\n{credential}\
              [endpoints.tickets]\nurl = \"{url}\"\nsecret = {{ env = \"HOOK_SECRET\" }}\nmax_in_flight = 4\n\
              [groups.all]\nserver = {{ host = \"localhost\", port = {port}, tls = \"implicit\", ca_file = \"{dir}/ca.pem\" }}\n\
-             credential = \"lab\"\nfolders = [\"INBOX\"]\nendpoints = [\"tickets\"]\n{group}\
+             credential = \"lab\"\nfolders = [{folders}]\nendpoints = [\"tickets\"]\n{group}\
              [groups.all.mailboxes]\n{keys}{more}",
             store = store.display(),
             dir = dir.display(),
             credential = self.settings.credential,
             url = self.receiver.url(),
             port = self.proxy.port(),
+            folders = self.settings.folders,
             group = self.settings.group,
             more = self.settings.more,
         );
         fs::write(self.config_path(), text).unwrap();
     }
 
-    fn command(&self) -> Command {
+    /// The program, in the daemon's environment.
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_postrider"));
         command
             .env("LAB_PASSWORD", PASSWORD)
