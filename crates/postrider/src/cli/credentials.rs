@@ -103,3 +103,81 @@ fn details(credential: &api::Credential, now: Wall) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credential() -> api::Credential {
+        let now = Wall::from_seconds(1_000_000);
+        let at = |seconds: i64| Some(Wall::from_seconds(1_000_000 + seconds).rfc3339());
+        api::Credential {
+            id: "contoso".to_owned(),
+            kind: "microsoft".to_owned(),
+            state: "ready".to_owned(),
+            live: Some(2),
+            secrets: 3,
+            secret_problems: Vec::new(),
+            token_expires: at(3000),
+            next_request: at(2400),
+            expires: at(30 * 86_400),
+            account: None,
+            account_since: None,
+            mailboxes: (1..=6).map(|n| format!("box{n}")).collect(),
+            trouble_over: true,
+            last_error: Some(api::Trouble {
+                cause: "ready".to_owned(),
+                detail: "no answer within 20 s".to_owned(),
+                hint: Some("wait".to_owned()),
+                since: now.rfc3339(),
+                at: now.rfc3339(),
+            }),
+        }
+    }
+
+    #[test]
+    fn a_line_says_what_is_live_and_what_ends_when() {
+        let text = text(&[credential()], Wall::from_seconds(1_000_000));
+        let line = text.lines().nth(1).unwrap();
+        let cells: Vec<_> = line.split("  ").filter(|cell| !cell.is_empty()).collect();
+        assert_eq!(
+            cells.iter().map(|cell| cell.trim()).collect::<Vec<_>>(),
+            [
+                "contoso",
+                "microsoft",
+                "ready",
+                "2 of 3",
+                "in 50m",
+                "in 40m",
+                "in 30d",
+                "6: box1 box2 box3 box4 …"
+            ]
+        );
+        assert!(
+            text.ends_with("contoso: last trouble 0s ago: no answer within 20 s\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn trouble_that_lasts_has_its_hint_and_a_sign_in_its_person() {
+        let credential = api::Credential {
+            state: "refused".to_owned(),
+            live: None,
+            trouble_over: false,
+            account: Some("ann@contoso.com".to_owned()),
+            account_since: Some(Wall::from_seconds(1_000_000).rfc3339()),
+            secret_problems: vec!["secret variable X is not set; hint: set it".to_owned()],
+            ..credential()
+        };
+        let text = text(&[credential], Wall::from_seconds(1_000_000 + 7200));
+        for words in [
+            "none of 3",
+            "contoso: no answer within 20 s (for 2h)\n  hint: wait",
+            "ann@contoso.com signed in 2h ago",
+            "contoso: secret variable X is not set",
+        ] {
+            assert!(text.contains(words), "{words}\n{text}");
+        }
+    }
+}

@@ -123,3 +123,44 @@ fn list_text(endpoints: &[api::Endpoint], now: Wall) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(state: &str) -> String {
+        let at = |seconds: i64| Wall::from_seconds(1_000_000 - seconds).rfc3339();
+        let endpoint = api::Endpoint {
+            id: "tickets".to_owned(),
+            origin: None,
+            orphaned: false,
+            state: state.to_owned(),
+            since: Some(at(300)),
+            types: Vec::new(),
+            in_flight: 0,
+            max_in_flight: 4,
+            pending: 0,
+            delivered: 9,
+            dead: 0,
+            discarded: 0,
+            oldest_pending: None,
+            last_delivered: Some(at(10)),
+            last_error: Some(api::Trouble {
+                cause: "HTTP 503".to_owned(),
+                detail: "503 Service Unavailable".to_owned(),
+                hint: None,
+                since: at(600),
+                at: at(400),
+            }),
+        };
+        list_text(&[endpoint], Wall::from_seconds(1_000_000))
+    }
+
+    #[test]
+    fn trouble_that_is_over_does_not_look_like_the_present() {
+        let last = "tickets: last trouble 6m ago, last good 10s ago: 503 Service Unavailable\n";
+        assert!(listed("closed").ends_with(last), "{}", listed("closed"));
+        let now = "tickets: 503 Service Unavailable (for 10m)\n";
+        assert!(listed("open").ends_with(now), "{}", listed("open"));
+    }
+}

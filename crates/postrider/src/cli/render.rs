@@ -159,7 +159,7 @@ pub(crate) fn trouble(trouble: &api::Trouble, now: Wall) -> String {
 pub(crate) fn over(trouble: &api::Trouble, good_since: Option<&str>, now: Wall) -> String {
     let good =
         match good_since.filter(|at| config::parse_date(at) > config::parse_date(&trouble.at)) {
-            Some(at) => format!(", good again {} ago", age(at, now)),
+            Some(at) => format!(", last good {} ago", age(at, now)),
             None => String::new(),
         };
     format!(

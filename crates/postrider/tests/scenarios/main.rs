@@ -24,6 +24,7 @@ mod outside;
 mod server;
 mod sessions;
 mod settings;
+mod token;
 mod tenant;
 mod tokens;
 mod world;
