@@ -77,6 +77,7 @@ pub(super) fn mailboxes<'a>(
         }
     }
     twins(&mailboxes, &homes, findings);
+    crowds(&mailboxes, &homes, findings);
     mailboxes
 }
 
@@ -392,6 +393,33 @@ fn policy_of(source: &Source<'_>, cycle: Option<Duration>, start: Start) -> Opti
         },
         standby_lead_max: first!(standby_lead_max).0,
     })
+}
+
+/// A server with fewer connections than folders: those that come last are never watched.
+fn crowds(
+    mailboxes: &BTreeMap<MailboxKey, Arc<Mailbox>>,
+    homes: &BTreeMap<&str, String>,
+    findings: &mut Findings<'_>,
+) {
+    let mut wanted: BTreeMap<(&str, u16), (usize, u32, &MailboxKey)> = BTreeMap::new();
+    for mailbox in mailboxes.values() {
+        if let Some(max) = mailbox.server.connections_max {
+            let key = (mailbox.server.host.as_str(), mailbox.server.port);
+            let (folders, ..) = wanted.entry(key).or_insert((0, max, &mailbox.key));
+            *folders += mailbox.folders.len();
+        }
+    }
+    for ((host, _), (folders, max, first)) in wanted {
+        if folders > max as usize {
+            let home = homes
+                .get(first.as_str())
+                .map_or("mailboxes", String::as_str);
+            let what = format!(
+                "{folders} folders at {host} need a connection each, and `connections_max` is {max}: the rest waits and is not watched"
+            );
+            findings.warn(home, what, "raise `connections_max` of the server");
+        }
+    }
 }
 
 /// Two mailboxes that watch the same folder of the same account send everything twice.

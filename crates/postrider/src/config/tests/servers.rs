@@ -67,6 +67,23 @@ fn what_is_written_wins_over_the_preset() {
 }
 
 #[test]
+fn a_server_with_fewer_connections_than_folders_is_doubted() {
+    let one = r#"{ host = "imap.example.org", connections_max = 1 }
+username = "lab""#;
+    let world = spoiled(SERVER, one);
+    let text = fs::read_to_string(world.main()).unwrap();
+    fs::write(
+        world.main(),
+        text.replace("[\"INBOX\"]", "[\"INBOX\", \"Orders\"]"),
+    )
+    .unwrap();
+    assert_eq!(
+        world.warnings(),
+        "c.toml:9: 2 folders at imap.example.org need a connection each, and `connections_max` is 1: the rest waits and is not watched\n  hint: raise `connections_max` of the server"
+    );
+}
+
+#[test]
 fn folders_may_be_named_by_their_role() {
     let folders = |written: &str| {
         let mailbox = lab(r#"["INBOX"]"#, written);
