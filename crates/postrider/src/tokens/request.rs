@@ -35,28 +35,18 @@ const FEDERATED_BYTES_MAX: u64 = 64 << 10;
 /// Why one proof gave no token.
 pub(super) enum Fault {
     Asked(TokenError),
-    /// It did not come to a request, or none was needed.
-    Own {
-        failure: Failure,
-        detail: String,
-    },
+    /// There is nothing to ask with, and that is for somebody to mend.
+    Lacking(String),
+    /// It did not come to a request, and that may pass by itself.
+    Passing(String),
 }
 
 impl Fault {
-    pub(super) fn outage(detail: String) -> Self {
-        let failure = Failure::Outage { retry_after: None };
-        Self::Own { failure, detail }
-    }
-
-    pub(super) fn refused(detail: String) -> Self {
-        let failure = Failure::Refused;
-        Self::Own { failure, detail }
-    }
-
     fn failure(&self) -> Failure {
         match self {
             Self::Asked(error) => error.failure(),
-            Self::Own { failure, .. } => *failure,
+            Self::Lacking(_) => Failure::Refused,
+            Self::Passing(_) => Failure::Outage { retry_after: None },
         }
     }
 
@@ -64,7 +54,8 @@ impl Fault {
     fn is_about_the_proof(&self) -> bool {
         match self {
             Self::Asked(error) => error.is_about_the_secret(),
-            Self::Own { failure, .. } => *failure == Failure::Refused,
+            Self::Lacking(_) => true,
+            Self::Passing(_) => false,
         }
     }
 }
@@ -73,7 +64,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Asked(error) => write!(f, "{error}; hint: {}", error.hint()),
-            Self::Own { detail, .. } => f.write_str(detail),
+            Self::Lacking(detail) | Self::Passing(detail) => f.write_str(detail),
         }
     }
 }
@@ -81,7 +72,7 @@ impl fmt::Display for Fault {
 impl From<VaultError> for Fault {
     /// The vault's trouble says nothing about the access; it is tried again by itself.
     fn from(error: VaultError) -> Self {
-        Self::outage(format!("{error}; hint: {}", error.hint()))
+        Self::Passing(format!("{error}; hint: {}", error.hint()))
     }
 }
 
@@ -114,7 +105,7 @@ impl From<Fault> for Trial {
             detail: fault.to_string(),
             error: match fault {
                 Fault::Asked(error) => Some(Box::new(error)),
-                Fault::Own { .. } => None,
+                Fault::Lacking(_) | Fault::Passing(_) => None,
             },
         }
     }
@@ -203,13 +194,9 @@ async fn attempt(slot: &TokenSlot, purpose: Purpose) -> Attempt {
             }
         }
     }
-    let fault = first.unwrap_or_else(|| Fault::refused(slot.problems()));
-    let trial = Trial {
-        failure: Failure::Refused,
-        ..fault.into()
-    };
+    let fault = first.unwrap_or_else(|| Fault::Lacking(slot.problems()));
     Attempt {
-        result: Err(trial),
+        result: Err(fault.into()),
         refused,
     }
 }
@@ -236,11 +223,11 @@ async fn ask(slot: &TokenSlot, ready: &Ready) -> Result<Grant, Fault> {
                 foreign::run(&program, &args, foreign::PROGRAM_LIMIT)
             })
             .await
-            .map_err(|error| Fault::outage(format!("the program's run ended early: {error}")))?
-            .map_err(|error| Fault::outage(error.to_string()))?;
+            .map_err(|error| Fault::Passing(format!("the program's run ended early: {error}")))?
+            .map_err(|error| Fault::Passing(error.to_string()))?;
             return foreign(slot, &printed);
         }
-        Ready::Client(_) => return Err(Fault::outage("no refresh token".to_owned())),
+        Ready::Client(_) => return Err(Fault::Passing("no refresh token".to_owned())),
     };
     client
         .request(&slot.http, &proof, REQUEST_LIMIT, clock::wall())
@@ -256,7 +243,7 @@ fn foreign(slot: &TokenSlot, text: &SecretString) -> Result<Grant, Fault> {
         | Identity::Refreshed(..)
         | Identity::User { .. } => Duration::ZERO,
     };
-    foreign::read(text, lifetime, clock::wall()).map_err(|error| Fault::outage(error.to_string()))
+    foreign::read(text, lifetime, clock::wall()).map_err(|error| Fault::Passing(error.to_string()))
 }
 
 /// Read for every request: whoever writes it replaces it within the hour.
@@ -269,7 +256,7 @@ async fn federated(file: std::path::PathBuf) -> Result<SecretString, Fault> {
         Ok(Err(error)) => error.to_string(),
         Err(error) => error.to_string(),
     };
-    Err(Fault::outage(format!(
+    Err(Fault::Passing(format!(
         "federated token {name} cannot be read: {why}; hint: whoever writes it (kubelet, for a service account) has to mount it here"
     )))
 }
@@ -302,27 +289,20 @@ impl TokenSlot {
     }
 
     pub(super) fn request_failed(&self, since: Monotonic, error: &TokenError, number: usize) {
-        let took = clock::monotonic() - since;
         let said = format!("{error}. hint: {}", error.hint());
-        self.count(error.outcome(), took, &said, number);
+        self.count(error.outcome(), since, &said, number);
     }
 
     fn failed(&self, since: Monotonic, fault: &Fault, number: usize) {
         match fault {
             Fault::Asked(error) => self.request_failed(since, error, number),
-            Fault::Own { failure, detail } => {
-                let outcome = match failure {
-                    Failure::Refused => "refused",
-                    Failure::Outage { .. } => "unavailable",
-                    Failure::Throttled { .. } => "throttled",
-                };
-                self.count(outcome, clock::monotonic() - since, detail, number);
-            }
+            Fault::Lacking(detail) => self.count("refused", since, detail, number),
+            Fault::Passing(detail) => self.count("unavailable", since, detail, number),
         }
     }
 
-    fn count(&self, outcome: &'static str, took: Duration, said: &str, number: usize) {
-        let provider = self.settings.provider();
+    fn count(&self, outcome: &'static str, since: Monotonic, said: &str, number: usize) {
+        let (provider, took) = (self.settings.provider(), clock::monotonic() - since);
         let tokens = &self.deps.telemetry.tokens;
         tokens.request_failed(provider, &self.first_name(), took, outcome, number, said);
     }

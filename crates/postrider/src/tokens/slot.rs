@@ -222,6 +222,10 @@ impl TokenSlot {
                 return Login::Retired;
             }
             if let Some(done) = self.ask(credential, clock::monotonic()) {
+                if done.is_err() && self.vault.is_some() {
+                    // Somebody may have signed in since: the task looks at the vault.
+                    self.wake.notify_one();
+                }
                 return Login::Done(done);
             }
             self.wake.notify_one();

@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod passwords;
+mod proofs;
 mod world;
 
 use std::{fs, time::Duration};

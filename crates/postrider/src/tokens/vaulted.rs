@@ -37,7 +37,7 @@ pub(super) async fn ask(
         Identity::Own(_)
         | Identity::Refreshed(..)
         | Identity::User { .. }
-        | Identity::Foreign(..) => return Err(Fault::outage("no person's access".to_owned())),
+        | Identity::Foreign(..) => return Err(Fault::Passing("no person's access".to_owned())),
     };
     // Held until the answer is stored: some providers revoke all when one is used twice.
     let _turn = vault.turn(&credential).await.map_err(Fault::from)?;
@@ -47,7 +47,7 @@ pub(super) async fn ask(
         blocking(move || vault.load(&credential)).await?
     };
     let Some(stored) = stored else {
-        return Err(Fault::refused(format!(
+        return Err(Fault::Lacking(format!(
             "nobody has signed in; hint: postrider login {credential}"
         )));
     };
@@ -85,7 +85,7 @@ pub(super) async fn ask(
             }
         }
     }
-    Err(refusal.unwrap_or_else(|| Fault::refused("no client secret can be read".to_owned())))
+    Err(refusal.unwrap_or_else(|| Fault::Lacking("no client secret can be read".to_owned())))
 }
 
 /// Stores what a good answer means for the refresh token. Where that fails, the access token is
@@ -138,7 +138,7 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, Fault> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result.map_err(Fault::from),
-        Err(error) => Err(Fault::outage(format!(
+        Err(error) => Err(Fault::Passing(format!(
             "the vault's work ended early: {error}"
         ))),
     }

@@ -9,10 +9,11 @@ use axum::{
     Json, Router,
     body::Bytes,
     extract::State,
-    http::{StatusCode, header},
+    http::{StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::any,
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use url::{Url, form_urlencoded};
@@ -27,7 +28,10 @@ pub(super) struct Script {
     pub(super) mode: Mode,
     pub(super) delay: Duration,
     pub(super) expires_in: Value,
-    accepted: Vec<String>,
+    /// The proofs that it takes.
+    pub(super) accepted: Vec<String>,
+    /// The refresh token that comes with the next access token.
+    pub(super) refresh_token: Option<String>,
     requests: Vec<String>,
     tokens: u32,
 }
@@ -47,6 +51,7 @@ impl Endpoint {
             delay: Duration::ZERO,
             expires_in: json!("3599"),
             accepted: accepted.iter().map(|secret| (*secret).to_owned()).collect(),
+            refresh_token: None,
             requests: Vec::new(),
             tokens: 0,
         };
@@ -65,7 +70,8 @@ impl Endpoint {
         change(&mut self.script());
     }
 
-    /// The secrets that came, in order.
+    /// The proofs that came, in order: a secret, a refresh token, an assertion (of a service
+    /// account its subject), or the path where there is none.
     pub(super) fn requests(&self) -> Vec<String> {
         self.script().requests.clone()
     }
@@ -75,11 +81,29 @@ impl Endpoint {
     }
 }
 
-async fn answer(State(endpoint): State<Endpoint>, body: Bytes) -> Response {
-    let secret = form_urlencoded::parse(&body)
-        .find(|(name, _)| name == "client_secret")
-        .map(|(_, value)| value.into_owned())
-        .unwrap_or_default();
+/// What a request is proven by.
+fn proof(uri: &Uri, body: &[u8]) -> String {
+    let field = |wanted: &str| {
+        form_urlencoded::parse(body)
+            .find(|(name, _)| name == wanted)
+            .map(|(_, value)| value.into_owned())
+    };
+    let named = ["refresh_token", "client_secret", "client_assertion"];
+    let subject = || {
+        let assertion = field("assertion")?;
+        let payload = URL_SAFE_NO_PAD.decode(assertion.split('.').nth(1)?).ok()?;
+        let claims: Value = serde_json::from_slice(&payload).ok()?;
+        Some(claims["sub"].as_str()?.to_owned())
+    };
+    named
+        .iter()
+        .find_map(|name| field(name))
+        .or_else(subject)
+        .unwrap_or_else(|| uri.path().to_owned())
+}
+
+async fn answer(State(endpoint): State<Endpoint>, uri: Uri, body: Bytes) -> Response {
+    let secret = proof(&uri, &body);
     let delay = {
         let mut script = endpoint.script();
         script.requests.push(secret.clone());
@@ -105,7 +129,8 @@ async fn answer(State(endpoint): State<Endpoint>, body: Bytes) -> Response {
         Mode::Good if script.accepted.contains(&secret) => {
             script.tokens += 1;
             let token = format!("token-{}", script.tokens);
-            Json(json!({"token_type": "Bearer", "expires_in": script.expires_in, "access_token": token})).into_response()
+            let refresh_token = script.refresh_token.take();
+            Json(json!({"token_type": "Bearer", "expires_in": script.expires_in, "access_token": token, "refresh_token": refresh_token})).into_response()
         }
         Mode::Good => {
             let said =

@@ -120,6 +120,21 @@ impl World {
             .unwrap()
     }
 
+    /// The generation that a login gets at once.
+    pub(super) fn login_now(&self, mailbox: &str) -> Option<Generation> {
+        let login = self.login(mailbox);
+        let mut login = std::pin::pin!(login);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match std::future::Future::poll(login.as_mut(), &mut context) {
+            std::task::Poll::Ready(access) => access.ok().map(|access| access.generation),
+            std::task::Poll::Pending => None,
+        }
+    }
+
+    pub(super) fn no_transition(&mut self) -> bool {
+        self.transitions.try_recv().is_err()
+    }
+
     pub(super) fn status(&self) -> CredentialStatus {
         self.tokens
             .snapshot()
