@@ -88,7 +88,17 @@ fn proof(uri: &Uri, body: &[u8]) -> String {
             .find(|(name, _)| name == wanted)
             .map(|(_, value)| value.into_owned())
     };
-    let named = ["refresh_token", "client_secret", "client_assertion"];
+    let named = ["refresh_token", "client_secret"];
+    // Of a signed one, whose certificate it names.
+    let asserted = || {
+        let assertion = field("client_assertion")?;
+        let header = URL_SAFE_NO_PAD.decode(assertion.split('.').next()?);
+        let header: Option<Value> = header
+            .ok()
+            .and_then(|json| serde_json::from_slice(&json).ok());
+        let named = header.and_then(|header| Some(header["x5t#S256"].as_str()?.to_owned()));
+        named.or(Some(assertion))
+    };
     let subject = || {
         let assertion = field("assertion")?;
         let payload = URL_SAFE_NO_PAD.decode(assertion.split('.').nth(1)?).ok()?;
@@ -98,6 +108,7 @@ fn proof(uri: &Uri, body: &[u8]) -> String {
     named
         .iter()
         .find_map(|name| field(name))
+        .or_else(asserted)
         .or_else(subject)
         .unwrap_or_else(|| uri.path().to_owned())
 }

@@ -3,15 +3,17 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use postrider_core::{ids::CredentialKey, time::Wall, token::Generation};
+use postrider_oauth::certificate::Certificate;
+use postrider_sandbox::token_endpoint::keys::{AppCertificate, ServiceAccountFile};
 use secrecy::SecretString;
 
 use super::{by_key, endpoint::Endpoint, microsoft, token, vault, world::World};
 use crate::{
     clock,
     config::{
-        AzureIdentity, Credential, CredentialKind, Environment, ForeignToken, ManagedIdentity,
-        MicrosoftApplication, MicrosoftProof, OAuth2, OAuth2Grant, Proxy, RefreshFrom, SecretRef,
-        TokenSource,
+        AzureIdentity, CertificateRef, CertificateSource, Credential, CredentialKind, Environment,
+        ForeignToken, GoogleServiceAccount, ManagedIdentity, MicrosoftApplication, MicrosoftProof,
+        OAuth2, OAuth2Grant, Proxy, RefreshFrom, SecretRef, SignatureAlgorithm, TokenSource,
     },
     tokens::{CredentialFailure, CredentialState, Transition},
     vault::Vault,
@@ -134,6 +136,81 @@ async fn names_of_one_application_share_a_token_and_their_secrets() {
         .unwrap();
     assert_eq!(token(&mine), token(&twins));
     assert_eq!(world.endpoint.requests(), ["first", "second"]);
+}
+
+fn thumbprint(pem: &str) -> (String, Wall) {
+    let read = Certificate::from_pem(pem.as_bytes(), pem.as_bytes()).unwrap();
+    (read.thumbprint_sha256(), read.not_after())
+}
+
+#[tokio::test]
+async fn a_certificate_is_replaced_when_the_new_one_is_whole_and_accepted() {
+    let (old, new) = (
+        AppCertificate::generate("old").unwrap().both_pem(),
+        AppCertificate::generate("new").unwrap().both_pem(),
+    );
+    let ((old_name, old_end), (new_name, _)) = (thumbprint(&old), thumbprint(&new));
+    let endpoint = Endpoint::start(&[&old_name, &new_name]).await;
+    let folder = tempfile::tempdir().unwrap();
+    in_file(&folder, "app.pem", &old);
+    let mut certified = microsoft("contoso", &endpoint, "client", &[]);
+    if let CredentialKind::Microsoft(MicrosoftApplication { proof, .. }) = &mut certified.kind {
+        *proof = MicrosoftProof::Certificates(vec![CertificateRef {
+            source: CertificateSource::Pem(folder.path().join("app.pem")),
+            algorithm: SignatureAlgorithm::Ps256,
+        }]);
+    }
+    let world = World::with(endpoint, folder, [certified]);
+    let first = world.login("a").await.unwrap();
+    assert_eq!(world.status().secret_expires_at, Some(old_end));
+    // Half of it is written, and stays so for a while.
+    fs::write(world.path("app.pem"), &new[..new.len() / 2]).unwrap();
+    until(|| !world.status().secret_problems.is_empty()).await;
+    let problem = world.status().secret_problems.join("; ");
+    assert!(problem.contains("certificate number 1: "), "{problem}");
+    assert!(problem.contains("hint: "), "{problem}");
+    assert_eq!(world.login("a").await.unwrap().generation, first.generation);
+    assert_eq!(world.endpoint.requests(), [old_name.as_str()]);
+    fs::write(world.path("app.pem"), &new).unwrap();
+    world.requests_reach(2).await;
+    until(|| world.login_now("a") > Some(first.generation)).await;
+    assert_eq!(world.endpoint.requests(), [old_name, new_name]);
+    assert!(world.status().secret_problems.is_empty());
+}
+
+#[tokio::test]
+async fn a_service_accounts_tokens_are_each_for_one_user_and_go_with_the_mailbox() {
+    let users = ["ann@contoso.com", "bob@contoso.com"];
+    let endpoint = Endpoint::start(&users).await;
+    let folder = tempfile::tempdir().unwrap();
+    let key = ServiceAccountFile::generate("rider@project.example").unwrap();
+    let json = key.json(endpoint.base.as_str());
+    let google = CredentialKind::Google(GoogleServiceAccount {
+        service_account: vec![in_file(&folder, "key.json", &json)],
+        scope: "https://mail.google.com/".to_owned(),
+        token_url: Some(endpoint.base.clone()),
+    });
+    let credential = credential("contoso", google);
+    let world = World::with(endpoint, folder, [credential.clone()]);
+    assert!(world.endpoint.requests().is_empty(), "nobody has asked yet");
+    let ann = world.login("ann").await.unwrap();
+    let bob = world.login("bob").await.unwrap();
+    assert_ne!(token(&ann), token(&bob));
+    assert_eq!(token(&world.login("ann").await.unwrap()), token(&ann));
+    assert_eq!(world.endpoint.requests(), users);
+    assert_eq!(world.status().users, 2);
+    let failure = world.login("nobody").await.unwrap_err();
+    assert_eq!(failure, CredentialFailure::Unknown("contoso".into()));
+    let beside = world.tokens.login_as(&"contoso".into(), users[0]).await;
+    assert_ne!(token(&beside.unwrap()), token(&ann));
+    assert_eq!(world.status().users, 2);
+    let credentials = by_key([credential]);
+    let settings = vault(&world.folder);
+    let mut wanted = super::wanted(&credentials, &settings);
+    wanted.users.remove(&"bob".into());
+    world.tokens.put(&wanted).unwrap();
+    assert_eq!(world.status().users, 1);
+    assert_eq!(token(&world.login("ann").await.unwrap()), token(&ann));
 }
 
 #[tokio::test]
