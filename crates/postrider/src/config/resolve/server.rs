@@ -51,7 +51,7 @@ const YAHOO: Preset = Preset {
     ..ELSEWHERE
 };
 
-const PRESETS: [Preset; 10] = [
+static PRESETS: [Preset; 10] = [
     Preset {
         name: "exchange-online",
         host: Some("outlook.office365.com"),
@@ -202,26 +202,7 @@ impl<'a> Servers<'a> {
     ) -> Option<Arc<Server>> {
         let preset = match &written.preset {
             None => None,
-            Some(name) => match PRESETS.iter().find(|preset| preset.name == name) {
-                Some(preset) => Some(preset),
-                None => {
-                    let near = nearest(name, PRESETS.iter().map(|preset| preset.name));
-                    let hint = near.map_or_else(
-                        || {
-                            let names = PRESETS.map(|preset| preset.name);
-                            format!("known: {}", names.join(", "))
-                        },
-                        |near| format!("did you mean `{near}`?"),
-                    );
-                    let path = format!("{path}.preset");
-                    findings.error(
-                        &path,
-                        format!("`{path}`: there is no preset `{name}`"),
-                        &hint,
-                    );
-                    return None;
-                }
-            },
+            Some(name) => Some(preset_named(path, name, findings)?),
         };
         let own = written
             .host
@@ -273,6 +254,21 @@ impl<'a> Servers<'a> {
         doubt(path, &server, findings);
         Some(self.shared.share(server))
     }
+}
+
+fn preset_named(path: &str, name: &str, findings: &mut Findings<'_>) -> Option<&'static Preset> {
+    let found = PRESETS.iter().find(|preset| preset.name == name);
+    if found.is_none() {
+        let names = PRESETS.each_ref().map(|preset| preset.name);
+        let hint = nearest(name, names).map_or_else(
+            || format!("known: {}", names.join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        );
+        let path = format!("{path}.preset");
+        let what = format!("`{path}`: there is no preset `{name}`");
+        findings.error(&path, what, &hint);
+    }
+    found
 }
 
 fn tls_mode(written: Option<raw::TlsMode>) -> TlsMode {
