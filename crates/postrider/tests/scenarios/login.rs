@@ -361,6 +361,7 @@ async fn an_outage_while_somebody_types_the_code_ends_nothing() {
     let code = login.step();
     let user_code = code["user_code"].as_str().unwrap().to_owned();
     scene.tokens.down().await;
+    // Longer than the pace of the polls, so that one of them meets the outage.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     scene.tokens.up().await.unwrap();
     scene

@@ -191,9 +191,10 @@ async fn callback(State(waiting): State<Arc<Waiting>>, method: Method, uri: Uri)
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .take();
-    match sender.map(|sender| sender.send(answer)) {
-        Some(Ok(())) => page(StatusCode::OK, text),
-        Some(Err(_)) | None => page(StatusCode::GONE, "This sign-in is over."),
+    let heard = sender.is_some_and(|sender| sender.send(answer).is_ok());
+    match heard {
+        true => page(StatusCode::OK, text),
+        false => page(StatusCode::GONE, "This sign-in is over."),
     }
 }
 
