@@ -102,6 +102,20 @@ pub struct SystemFacts<'a> {
     /// When the state began.
     #[serde(serialize_with = "data::wall")]
     pub since: Wall,
+    /// Only where a login failed; else the keys are not there.
+    #[serde(flatten)]
+    pub diagnosis: Option<DiagnosisFacts<'a>>,
+}
+
+/// Why a login failed and what to do.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct DiagnosisFacts<'a> {
+    /// A stable name.
+    pub cause: &'a str,
+    /// In plain words.
+    pub what: &'a str,
+    /// The first step to take.
+    pub fix: &'a str,
 }
 
 const DETAIL_BYTES_MAX: usize = 2 << 10;

@@ -96,6 +96,10 @@ impl Daemon {
             directory.clone(),
             health.clone(),
         )));
+        helpers.push(tokio::spawn(ended_badly(
+            "the proof of must_not_open",
+            crate::doctor::daily::run(shared.clone()),
+        )));
         let supervisor = Supervisor::new(shared.clone(), directory.clone(), config_path);
         let supervised = supervisor.run(Channels {
             commands: received,
@@ -166,6 +170,7 @@ async fn share(
         tokens,
         dispatcher,
         telemetry: telemetry.clone(),
+        let_in: crate::diagnosis::LetIn::default(),
         tls: TlsConfigs::default(),
         ramp: Ramp::new(&config.limits),
         connections: Connections::default(),

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock,
     config::{Config, Limits, Mailbox},
+    diagnosis::LetIn,
     dispatcher::Dispatcher,
     telemetry::Telemetry,
     tls::TlsConfigs,
@@ -32,6 +33,8 @@ pub struct Shared {
     pub tokens: Tokens,
     pub dispatcher: Dispatcher,
     pub telemetry: Arc<Telemetry>,
+    /// Which mailboxes each credential was seen to open.
+    pub let_in: LetIn,
     pub tls: TlsConfigs,
     /// Logins per server host: a start or the end of an outage is a ramp, not a wall.
     pub ramp: Ramp,

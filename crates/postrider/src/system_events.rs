@@ -9,9 +9,9 @@ use postrider_core::{
     time::Wall,
 };
 use postrider_store::{EventIdentity, NewDelivery, NewEvent};
-use postrider_webhook::payload::{self, MailboxRef, SystemFacts};
+use postrider_webhook::payload::{self, DiagnosisFacts, MailboxRef, SystemFacts};
 
-use crate::{config::Config, shared::Shared};
+use crate::{config::Config, diagnosis::Short, shared::Shared};
 
 /// One change of state. `scope` and `started` make the id, so telling it twice is one event.
 pub struct Happening<'a> {
@@ -57,6 +57,14 @@ pub fn receivers(
 
 /// The event as the store takes it; without receivers it is stored all the same, to be listed.
 pub fn build(config: &Config, happening: &Happening<'_>) -> NewEvent {
+    build_diagnosed(config, happening, None)
+}
+
+fn build_diagnosed(
+    config: &Config,
+    happening: &Happening<'_>,
+    diagnosis: Option<&Short>,
+) -> NewEvent {
     let scope = match happening.mailbox {
         Some(mailbox) => format!("{mailbox}/{}", happening.scope),
         None => happening.scope.to_owned(),
@@ -73,6 +81,11 @@ pub fn build(config: &Config, happening: &Happening<'_>) -> NewEvent {
         detail: happening.detail,
         hint: (!happening.hint.is_empty()).then_some(happening.hint),
         since: happening.started,
+        diagnosis: diagnosis.map(|short| DiagnosisFacts {
+            cause: short.cause.as_str(),
+            what: &short.what,
+            fix: &short.fix,
+        }),
     });
     NewEvent {
         identity: EventIdentity::System {
@@ -105,7 +118,16 @@ pub fn build(config: &Config, happening: &Happening<'_>) -> NewEvent {
 /// Stores the event and tells the dispatcher. An error is told and counted; the state that the
 /// event speaks of shows in metrics and commands in any case.
 pub async fn emit(shared: &Arc<Shared>, happening: Happening<'_>) {
-    let event = build(&shared.config(), &happening);
+    emit_diagnosed(shared, happening, None).await;
+}
+
+/// The same with what it means and what to do.
+pub async fn emit_diagnosed(
+    shared: &Arc<Shared>,
+    happening: Happening<'_>,
+    diagnosis: Option<&Short>,
+) {
+    let event = build_diagnosed(&shared.config(), &happening, diagnosis);
     let endpoints: Vec<EndpointKey> = event
         .deliveries
         .iter()

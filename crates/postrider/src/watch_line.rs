@@ -18,7 +18,7 @@ use postrider_core::{
 };
 use tokio::sync::Notify;
 
-use crate::{clock, telemetry::mail::State};
+use crate::{clock, diagnosis::Short, telemetry::mail::State};
 
 /// Orders that may wait: an operator cannot usefully queue more, the supervisor sends few.
 const ORDERS_MAX: usize = 32;
@@ -65,6 +65,8 @@ pub struct Trouble {
     pub at: Wall,
     /// Whether an event told of it.
     pub reported: bool,
+    /// What it means and what to do, where a session did not come to be.
+    pub diagnosis: Option<Box<Short>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -209,6 +209,7 @@ fn system_events_have_their_keys() {
         detail: "the folder was numbered anew",
         hint: Some("postrider mailboxes release support --send"),
         since: Wall(1_714_060_800_000),
+        diagnosis: None,
     };
     let value: Value = serde_json::from_slice(&system_data(&facts)).unwrap();
     assert_eq!(

@@ -157,6 +157,18 @@ pub struct Trouble {
     pub since: String,
     /// When it was seen last.
     pub at: String,
+    /// What it means and what to do, where a login failed.
+    #[serde(default)]
+    pub diagnosis: Option<Diagnosis>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// A stable name.
+    pub cause: String,
+    pub what: String,
+    /// The first step; `postrider doctor` tells all.
+    pub fix: String,
 }
 
 /// What becomes of mail that a hold kept back.

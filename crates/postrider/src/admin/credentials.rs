@@ -80,6 +80,7 @@ fn shown(status: &CredentialStatus, config: &Config) -> api::Credential {
             }
         },
         last_error: status.last_error.as_ref().map(|error| api::Trouble {
+            diagnosis: None,
             cause: status.state.as_str().to_owned(),
             detail: error.detail.clone(),
             hint: error.error.as_ref().map(|error| error.hint().to_owned()),

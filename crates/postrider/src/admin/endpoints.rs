@@ -65,6 +65,7 @@ fn shown(
         oldest_pending: row.and_then(|row| row.oldest_pending).map(Wall::rfc3339),
         last_delivered: status.last_delivered.map(Wall::rfc3339),
         last_error: status.last_error.as_ref().map(|error| api::Trouble {
+            diagnosis: None,
             cause: error
                 .status
                 .map_or_else(|| "no answer".to_owned(), |status| format!("HTTP {status}")),

@@ -176,8 +176,19 @@ fn folder(key: &WatchKey, status: &Status, stored: &Stored) -> api::Folder {
 fn told(trouble: &Trouble) -> api::Trouble {
     api::Trouble {
         cause: trouble.cause.to_owned(),
-        detail: trouble.detail.clone(),
-        hint: Some(trouble.hint.to_owned()),
+        detail: match &trouble.diagnosis {
+            Some(diagnosis) => format!("{}: {}", diagnosis.what, trouble.detail),
+            None => trouble.detail.clone(),
+        },
+        hint: Some(match &trouble.diagnosis {
+            Some(diagnosis) => diagnosis.fix.clone(),
+            None => trouble.hint.to_owned(),
+        }),
+        diagnosis: trouble.diagnosis.as_ref().map(|diagnosis| api::Diagnosis {
+            cause: diagnosis.cause.as_str().to_owned(),
+            what: diagnosis.what.clone(),
+            fix: diagnosis.fix.clone(),
+        }),
         since: trouble.since.rfc3339(),
         at: trouble.at.rfc3339(),
     }

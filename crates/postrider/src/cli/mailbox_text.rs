@@ -283,6 +283,7 @@ mod tests {
     fn troubled() -> api::Mailbox {
         let mut mailbox = mailbox("billing", "auth_failed");
         mailbox.last_error = Some(api::Trouble {
+            diagnosis: None,
             cause: "login_refused".to_owned(),
             detail: "the server refused the login".to_owned(),
             hint: Some("check Add-MailboxPermission".to_owned()),

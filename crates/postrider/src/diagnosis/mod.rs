@@ -5,6 +5,7 @@
 
 mod cause;
 mod facts;
+mod let_in;
 
 mod token;
 
@@ -23,6 +24,7 @@ mod tests;
 pub use cause::{Cause, Nature};
 pub use claims::check as claims;
 pub use facts::{Before, CredentialFacts, Facts, MailboxFacts, Others, Proof, Provider, Way};
+pub use let_in::LetIn;
 pub use names::quoted;
 pub use network::mail;
 pub use token::{access, no_secret, token};

@@ -79,7 +79,7 @@ pub(crate) async fn attempt(
         Ok(server) => server,
         Err(why) => return Shown::Nothing(why.clone()),
     };
-    let access = match tokens.login(&mailbox.key, &mailbox.credential).await {
+    let access = match tokens.login_as(&mailbox.credential, address).await {
         Ok(access) => access,
         Err(failure) => return Shown::Nothing(failure.to_string()),
     };

@@ -4,6 +4,7 @@
 //! mailboxes share are looked at once.
 
 mod access;
+pub mod daily;
 mod endpoint;
 pub mod forbidden;
 pub mod report;

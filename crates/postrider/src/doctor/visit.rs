@@ -12,6 +12,7 @@ use postrider_core::{
 use postrider_imap::{
     error::Error,
     read::{BodySink, Memory},
+    role::Role,
     server::Login,
     session::Session,
 };
@@ -150,7 +151,13 @@ async fn folders(
 }
 
 async fn examine(session: &mut Session, folder: &FolderName) -> Result<Selected, Error> {
-    session.examine(folder).await
+    match Role::parse(folder.as_str()) {
+        Some(role) => {
+            let name = session.folder_of(role).await?;
+            session.examine(&name).await
+        }
+        None => session.examine(folder).await,
+    }
 }
 
 async fn idle(session: &mut Session, steps: &mut Vec<Step>) -> Result<(), Error> {

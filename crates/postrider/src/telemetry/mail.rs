@@ -10,7 +10,7 @@ use postrider_store::FoundBy;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::{catalogue::Catalogue, quiet::Quiet};
-use crate::clock;
+use crate::{clock, diagnosis::Short};
 
 pub struct Mail {
     quiet: Quiet,
@@ -217,12 +217,18 @@ impl Mail {
         cause: &'static str,
         detail: &str,
         hint: &str,
+        diagnosis: Option<&Short>,
     ) {
         self.connects.with_label_values(&[cause]).inc();
-        if let Some(left_out) = self.quiet.allow(cause, server, clock::monotonic()) {
+        let named = diagnosis.map_or(cause, |one| one.cause.as_str());
+        if let Some(left_out) = self.quiet.allow(named, server, clock::monotonic()) {
+            // The fix names the mailbox by its address, which the log must not hold.
+            let fix = diagnosis.map(|one| crate::watcher::redacted(&one.fix));
+            let what = diagnosis.map_or(String::new(), |one| format!("{}: ", one.what));
+            let hint = fix.as_deref().unwrap_or(hint);
             tracing::warn!(
-                mailbox = %watch.mailbox, server, cause, detail, left_out,
-                "cannot watch: {detail}; postrider tries again by itself. hint: {hint}"
+                mailbox = %watch.mailbox, server, cause, diagnosis = named, detail, left_out,
+                "cannot watch: {what}{detail}; postrider tries again by itself. hint: {hint}"
             );
         }
     }

@@ -7,12 +7,13 @@ use std::{
 };
 
 use postrider_core::{ids::CredentialKey, time::Wall, token::Trouble};
-use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::{catalogue::Catalogue, quiet::Quiet};
 use crate::{
     clock,
     config::{SecretError, SecretRef},
+    doctor::forbidden::{Proof, Shown},
     tokens::CredentialState,
 };
 
@@ -21,6 +22,8 @@ const PROVIDERS: [&str; 5] = ["microsoft", "managed-identity", "google", "oauth2
 
 pub struct Tokens {
     quiet: Quiet,
+    must_not_open_violations: IntGauge,
+    must_not_open_proof: IntGauge,
     requests: IntCounterVec,
     duration: HistogramVec,
     dropped: IntCounterVec,
@@ -118,7 +121,44 @@ impl Tokens {
                 &["credential"],
             )?,
             states: Mutex::default(),
+            must_not_open_violations: c.gauge(
+                "must_not_open_violations",
+                "Mailboxes that must stay shut (must_not_open) and could be opened at the last attempt; anything but 0 is a violation.",
+            )?,
+            must_not_open_proof: c.gauge(
+                "must_not_open_last_proof_timestamp_seconds",
+                "Unix time of the last refusal that proved a mailbox of must_not_open shut; 0 while there was none.",
+            )?,
         })
+    }
+
+    /// A mailbox that must stay shut was tried. The line is for an auditor: it has the date.
+    pub fn must_not_open(&self, proof: &Proof) {
+        let credential = &proof.credential;
+        let words = proof.words();
+        match &proof.shown {
+            Shown::Refused => {
+                let now = clock::wall();
+                self.must_not_open_proof.set(now.seconds());
+                tracing::info!(%credential, proof = "must_not_open", at = now.rfc3339(), "a mailbox that must stay shut: {words}");
+            }
+            Shown::Opened => {
+                tracing::error!(%credential, proof = "must_not_open", at = clock::wall().rfc3339(), "a mailbox that must stay shut: {words}. hint: `postrider doctor` names it; take the permission away");
+            }
+            Shown::Nothing(_) => {
+                if let Some(left_out) =
+                    self.quiet
+                        .allow("must_not_open", credential.as_str(), clock::monotonic())
+                {
+                    tracing::warn!(%credential, proof = "must_not_open", left_out, "a mailbox that must stay shut: {words}");
+                }
+            }
+        }
+    }
+
+    pub fn must_not_open_violations(&self, open: usize) {
+        self.must_not_open_violations
+            .set(i64::try_from(open).unwrap_or(i64::MAX));
     }
 
     /// The set of credentials changed: others are not exposed any more.

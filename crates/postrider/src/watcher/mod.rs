@@ -3,11 +3,14 @@
 //! Bodies stay here between the read and the commit, under their UID; the core sees facts only.
 
 mod commit;
+mod diagnose;
 mod opening;
 mod prepare;
 pub(crate) mod session;
 mod trouble;
 mod wait;
+
+pub(crate) use trouble::redacted;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -350,7 +353,8 @@ impl Watcher {
             detail: &trouble.detail,
             hint: trouble.hint,
         };
-        system_events::emit(&self.shared, happening).await;
+        let diagnosis = trouble.diagnosis.as_deref();
+        system_events::emit_diagnosed(&self.shared, happening, diagnosis).await;
     }
 
     /// An order as the watch takes it; the shell notes what it means for the next finding.
@@ -384,7 +388,14 @@ impl Watcher {
             }
         };
         let detail = error.to_string();
-        trouble::note_failure(&self.shared, &self.mailbox, &self.line, &failure, &detail);
+        trouble::note_failure(
+            &self.shared,
+            &self.mailbox,
+            &self.line,
+            &failure,
+            &detail,
+            None,
+        );
         failure
     }
 }

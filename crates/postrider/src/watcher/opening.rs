@@ -14,12 +14,14 @@ use postrider_imap as imap;
 
 use super::{
     Counted, Open,
+    diagnose::Scene,
     session::{count, imap_server},
     trouble::{cause, hint, note_failure, redacted, split_hint},
 };
 use crate::{
     clock,
     config::Mailbox,
+    diagnosis::Short,
     gate::{Login, MailboxGate},
     shared::{RampKey, Share, Shared},
     tokens::{CredentialFailure, Next},
@@ -65,7 +67,11 @@ pub(super) async fn open(
             line.alive();
             Ok(opened)
         }
-        Err((failure, detail)) => {
+        Err(NotOpened {
+            failure,
+            detail,
+            diagnosis,
+        }) => {
             login.failed(&failure);
             if matches!(failure, Failure::Throttled { .. }) {
                 throttled_at_login(shared, mailbox);
@@ -78,8 +84,9 @@ pub(super) async fn open(
                 cause(&failure),
                 &redacted(detail),
                 told.unwrap_or(hint(&failure)),
+                diagnosis.as_deref(),
             );
-            note_failure(shared, mailbox, line, &failure, detail);
+            note_failure(shared, mailbox, line, &failure, detail, diagnosis);
             Err(failure)
         }
     }
@@ -162,22 +169,51 @@ struct Reached {
     share: Option<Share>,
 }
 
+/// Why a session did not come to be.
+struct NotOpened {
+    failure: Failure,
+    detail: String,
+    diagnosis: Option<Box<Short>>,
+}
+
+impl From<(Failure, String)> for NotOpened {
+    fn from((failure, detail): (Failure, String)) -> Self {
+        Self {
+            failure,
+            detail,
+            diagnosis: None,
+        }
+    }
+}
+
 async fn open_permitted(
     shared: &Arc<Shared>,
     mailbox: &Arc<Mailbox>,
     folder: &FolderName,
     line: &Arc<WatchLine>,
     purpose: Purpose,
-) -> Result<Reached, (Failure, String)> {
+) -> Result<Reached, NotOpened> {
     let turn = line.our_wait();
+    let scene = Scene {
+        shared,
+        mailbox,
+        folder,
+        line,
+    };
+    let no_access = |failure: CredentialFailure| NotOpened {
+        failure: failure.failure(),
+        diagnosis: scene.credential(&failure),
+        detail: failure.to_string(),
+    };
     // Whoever waits for a token waits here and queues then: a thousand that had their turns while
     // there was no token would all log in at the moment when there is one.
     shared
         .tokens
         .login(&mailbox.key, &mailbox.credential)
         .await
-        .map_err(credential_failed)?;
-    let stopping = |what: &str| (Failure::Connection, format!("{what} is stopping"));
+        .map_err(no_access)?;
+    let stopping =
+        |what: &str| NotOpened::from((Failure::Connection, format!("{what} is stopping")));
     let share = tokio::select! {
         share = Box::pin(admitted_by_server(shared, mailbox, line, purpose)) => {
             let key = RampKey::of(mailbox);
@@ -196,7 +232,7 @@ async fn open_permitted(
         .tokens
         .login(&mailbox.key, &mailbox.credential)
         .await
-        .map_err(credential_failed)?;
+        .map_err(no_access)?;
     let tls = shared
         .tls
         .get(mailbox.server.ca_file.as_deref())
@@ -205,7 +241,11 @@ async fn open_permitted(
         .map_err(|error| (Failure::Connection, error.to_string()))?;
     let at = imap_server(&mailbox.server, tls, proxy);
     let login = access.login(&mailbox.username);
-    let failed = |error: imap::error::Error| (error.failure(), error.to_string());
+    let failed = |error: imap::error::Error| NotOpened {
+        failure: error.failure(),
+        diagnosis: scene.mail(&error, &access),
+        detail: error.to_string(),
+    };
     let mut session = match imap::session::Session::open(&at, &login).await {
         Ok(session) => session,
         Err(error) => {
@@ -213,12 +253,19 @@ async fn open_permitted(
                 Failure::LoginRefused => refused(shared, mailbox, access.generation),
                 other => other,
             };
-            return Err((failure, error.to_string()));
+            if failure == Failure::LoginRefused {
+                shared.let_in.forget(&mailbox.credential, &mailbox.key);
+            }
+            return Err(NotOpened {
+                failure,
+                ..failed(error)
+            });
         }
     };
     shared
         .tokens
         .accepted(&mailbox.key, &mailbox.credential, access.generation);
+    shared.let_in.note(&mailbox.credential, &mailbox.key);
     let name = match imap::role::Role::parse(folder.as_str()) {
         Some(role) => session.folder_of(role).await.map_err(failed)?,
         None => folder.clone(),
@@ -279,6 +326,7 @@ fn queued(line: &WatchLine, detail: &str) {
             since,
             at: now,
             reported: status.trouble.as_ref().is_some_and(|old| old.reported),
+            diagnosis: None,
         }));
     });
 }
@@ -293,9 +341,4 @@ fn refused(shared: &Shared, mailbox: &Mailbox, generation: Generation) -> Failur
         Next::Another => Failure::TokenExpired,
         Next::Same => Failure::LoginRefused,
     }
-}
-
-fn credential_failed(failure: CredentialFailure) -> (Failure, String) {
-    let detail = failure.to_string();
-    (failure.failure(), detail)
 }

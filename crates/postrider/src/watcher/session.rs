@@ -198,7 +198,14 @@ impl Watcher {
             // One refused command is no trouble; if it becomes one, this is why.
             self.refused = Some(detail.to_owned());
         } else {
-            note_failure(&self.shared, &self.mailbox, &self.line, &failure, detail);
+            note_failure(
+                &self.shared,
+                &self.mailbox,
+                &self.line,
+                &failure,
+                detail,
+                None,
+            );
         }
         failure
     }
@@ -229,8 +236,16 @@ impl Watcher {
             cause(&failure),
             &redacted(detail),
             hint(&failure),
+            None,
         );
-        note_failure(&self.shared, &self.mailbox, &self.line, &failure, detail);
+        note_failure(
+            &self.shared,
+            &self.mailbox,
+            &self.line,
+            &failure,
+            detail,
+            None,
+        );
     }
 }
 

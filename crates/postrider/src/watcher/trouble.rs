@@ -8,12 +8,13 @@ use postrider_core::watch::Failure;
 use crate::{
     clock,
     config::Mailbox,
+    diagnosis::Short,
     shared::Shared,
     watch_line::{Trouble, WatchLine},
 };
 
 /// A text of a server's without the addresses in it, for the log at `info` and above.
-pub(super) fn redacted(text: &str) -> String {
+pub(crate) fn redacted(text: &str) -> String {
     let ends = |char: char| char.is_whitespace() || "<>()[]{}\"',;:=".contains(char);
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -47,6 +48,7 @@ pub(crate) fn note_failure(
     line: &Arc<WatchLine>,
     failure: &Failure,
     detail: &str,
+    diagnosis: Option<Box<Short>>,
 ) {
     let now = clock::now();
     match failure {
@@ -82,6 +84,7 @@ pub(crate) fn note_failure(
             since,
             at: now.wall,
             reported,
+            diagnosis,
         }));
     });
 }

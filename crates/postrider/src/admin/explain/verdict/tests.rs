@@ -79,13 +79,14 @@ fn taken(outcome: &str, reason: Option<&str>) -> api::Taken {
 }
 
 fn trouble(detail: &str) -> Option<api::Trouble> {
-    Some(api::Trouble {
-        cause: "login_refused".to_owned(),
-        detail: detail.to_owned(),
-        hint: Some("check the grant".to_owned()),
-        since: at(5400),
-        at: at(10),
-    })
+    let trouble = serde_json::json!({
+        "cause": "login_refused",
+        "detail": detail,
+        "hint": "check the grant",
+        "since": at(5400),
+        "at": at(10),
+    });
+    serde_json::from_value(trouble).unwrap()
 }
 
 impl World {
