@@ -52,25 +52,30 @@ pub enum DroppedToken {
     Unproven,
 }
 
+/// Every provider with every outcome, so that a first failure is a change and not a new series.
+fn token_requests(c: &Catalogue) -> prometheus::Result<IntCounterVec> {
+    let requests = c.counters(
+        "oauth_token_requests_total",
+        "Token requests, by provider and outcome.",
+        &["provider", "outcome"],
+    )?;
+    for provider in PROVIDERS {
+        for outcome in [
+            "granted",
+            "refused",
+            "throttled",
+            "unavailable",
+            "malformed",
+            "unsent",
+        ] {
+            requests.with_label_values(&[provider, outcome]);
+        }
+    }
+    Ok(requests)
+}
+
 impl Tokens {
     pub(super) fn new(c: &Catalogue) -> prometheus::Result<Self> {
-        let requests = c.counters(
-            "oauth_token_requests_total",
-            "Token requests, by provider and outcome.",
-            &["provider", "outcome"],
-        )?;
-        for provider in PROVIDERS {
-            for outcome in [
-                "granted",
-                "refused",
-                "throttled",
-                "unavailable",
-                "malformed",
-                "unsent",
-            ] {
-                requests.with_label_values(&[provider, outcome]);
-            }
-        }
         let dropped = c.counters(
             "oauth_tokens_dropped_total",
             "Tokens dropped before their end because mail servers refused them: proven ones had been accepted by at least two mailboxes.",
@@ -97,7 +102,7 @@ impl Tokens {
         }
         Ok(Self {
             quiet: Quiet::default(),
-            requests,
+            requests: token_requests(c)?,
             duration: c.histograms(
                 "oauth_token_request_duration_seconds",
                 "Duration of a token request, by provider.",
