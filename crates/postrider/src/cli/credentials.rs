@@ -126,6 +126,7 @@ mod tests {
             mailboxes: (1..=6).map(|n| format!("box{n}")).collect(),
             trouble_over: true,
             last_error: Some(api::Trouble {
+                diagnosis: None,
                 cause: "ready".to_owned(),
                 detail: "no answer within 20 s".to_owned(),
                 hint: Some("wait".to_owned()),

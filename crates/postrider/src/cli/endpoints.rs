@@ -146,6 +146,7 @@ mod tests {
             oldest_pending: None,
             last_delivered: Some(at(10)),
             last_error: Some(api::Trouble {
+                diagnosis: None,
                 cause: "HTTP 503".to_owned(),
                 detail: "503 Service Unavailable".to_owned(),
                 hint: None,
