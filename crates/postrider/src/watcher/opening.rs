@@ -212,20 +212,7 @@ async fn open_permitted(
         .login(&mailbox.key, &mailbox.credential)
         .await
         .map_err(no_access)?;
-    let stopping =
-        |what: &str| NotOpened::from((Failure::Connection, format!("{what} is stopping")));
-    let share = tokio::select! {
-        share = Box::pin(admitted_by_server(shared, mailbox, line, purpose)) => {
-            let key = RampKey::of(mailbox);
-            tokio::select! {
-                () = shared.ramp.turn(&key) => share?,
-                () = shared.stop.cancelled() => return Err(stopping("postrider")),
-                () = line.stopped() => return Err(stopping("the watch")),
-            }
-        }
-        () = shared.stop.cancelled() => return Err(stopping("postrider")),
-        () = line.stopped() => return Err(stopping("the watch")),
-    };
+    let share = its_turn(shared, mailbox, line, purpose).await?;
     drop(turn);
     let started = clock::monotonic();
     let access = shared
@@ -233,13 +220,7 @@ async fn open_permitted(
         .login(&mailbox.key, &mailbox.credential)
         .await
         .map_err(no_access)?;
-    let tls = shared
-        .tls
-        .get(mailbox.server.ca_file.as_deref())
-        .map_err(|error| (Failure::Connection, error.to_string()))?;
-    let proxy = crate::network::socket_proxy(&mailbox.server.proxy, &mailbox.server.host)
-        .map_err(|error| (Failure::Connection, error.to_string()))?;
-    let at = imap_server(&mailbox.server, tls, proxy);
+    let at = way_to(shared, mailbox)?;
     let login = access.login(&mailbox.username);
     let failed = |error: imap::error::Error| NotOpened {
         failure: error.failure(),
@@ -280,6 +261,38 @@ async fn open_permitted(
         selected,
         share,
     })
+}
+
+/// The server, and how it is reached.
+fn way_to(shared: &Shared, mailbox: &Mailbox) -> Result<imap::server::Server, (Failure, String)> {
+    let failed = |what: String| (Failure::Connection, what);
+    let server = &mailbox.server;
+    let tls = shared.tls.get(server.ca_file.as_deref());
+    let tls = tls.map_err(|error| failed(error.to_string()))?;
+    let proxy = crate::network::socket_proxy(&server.proxy, &server.host);
+    let proxy = proxy.map_err(|error| failed(error.to_string()))?;
+    Ok(imap_server(server, tls, proxy))
+}
+
+/// Waits for a share of the server's connections, and then for the turn to log in.
+async fn its_turn(
+    shared: &Shared,
+    mailbox: &Mailbox,
+    line: &WatchLine,
+    purpose: Purpose,
+) -> Result<Option<Share>, (Failure, String)> {
+    let key = RampKey::of(mailbox);
+    let turn = async {
+        let share = admitted_by_server(shared, mailbox, line, purpose).await?;
+        shared.ramp.turn(&key).await;
+        Ok(share)
+    };
+    let stopping = |what: &str| Err((Failure::Connection, format!("{what} is stopping")));
+    tokio::select! {
+        share = turn => share,
+        () = shared.stop.cancelled() => stopping("postrider"),
+        () = line.stopped() => stopping("the watch"),
+    }
 }
 
 /// A share of the server's connections. A standby does not wait for one: its own session holds the
