@@ -14,6 +14,14 @@ use crate::{
 /// An id that meets itself this often under other fingerprints is not chance.
 pub(crate) const GENERATIONS_MAX: u32 = 16;
 
+/// An event's row.
+#[derive(Clone, Copy)]
+struct Stored {
+    id: i64,
+    uuid: Uuid,
+    mailbox: Option<i64>,
+}
+
 impl Plan<'_> {
     pub(super) fn system_event(
         &mut self,
@@ -109,43 +117,51 @@ impl Plan<'_> {
             self.batch
                 .push(&shapes::RAW_NEW, [id.into(), raw.as_ref().into()]);
         }
+        let stored = Stored { id, uuid, mailbox };
         for delivery in &event.deliveries {
-            let (endpoint, sequence) = self.next_sequence(&delivery.endpoint);
-            self.ids.delivery += 1;
-            let blocked = delivery
-                .order
-                .is_some_and(|line| !self.lines.insert((endpoint, line)));
-            let leased = delivery.leased && !blocked;
-            let state = if leased {
-                codec::delivery::LEASED
-            } else {
-                codec::delivery::PENDING
-            };
-            let row = [
-                self.ids.delivery.into(),
-                id.into(),
-                endpoint.into(),
-                sequence.into(),
-                mailbox.into(),
-                state.into(),
-                now.0.into(),
-                self.state.run.into(),
-                delivery.order.map(|line| line.0).into(),
-                i64::from(blocked).into(),
-            ];
-            self.batch.push(&shapes::DELIVERY_NEW, row);
-            if leased {
-                receipt.claimed.push(first_claim(
-                    self.ids.delivery,
-                    sequence,
-                    delivery,
-                    event,
-                    uuid,
-                    now,
-                ));
-            }
+            self.owe(stored, event, delivery, now, receipt);
         }
         Ok(i64::try_from(event.deliveries.len()).unwrap_or(i64::MAX))
+    }
+
+    /// Adds one delivery. In a line in which somebody waits already it is blocked, and not leased.
+    fn owe(
+        &mut self,
+        stored: Stored,
+        event: &NewEvent,
+        delivery: &NewDelivery,
+        now: Wall,
+        receipt: &mut Receipt,
+    ) {
+        let (endpoint, sequence) = self.next_sequence(&delivery.endpoint);
+        self.ids.delivery += 1;
+        let blocked = delivery
+            .order
+            .is_some_and(|line| !self.lines.insert((endpoint, line)));
+        let leased = delivery.leased && !blocked;
+        let state = if leased {
+            codec::delivery::LEASED
+        } else {
+            codec::delivery::PENDING
+        };
+        let row = [
+            self.ids.delivery.into(),
+            stored.id.into(),
+            endpoint.into(),
+            sequence.into(),
+            stored.mailbox.into(),
+            state.into(),
+            now.0.into(),
+            self.state.run.into(),
+            delivery.order.map(|line| line.0).into(),
+            i64::from(blocked).into(),
+        ];
+        self.batch.push(&shapes::DELIVERY_NEW, row);
+        if leased {
+            let id = self.ids.delivery;
+            let claim = first_claim(id, sequence, delivery, event, stored.uuid, now);
+            receipt.claimed.push(claim);
+        }
     }
 
     fn next_sequence(&mut self, key: &EndpointKey) -> (i64, i64) {
