@@ -19,6 +19,7 @@ fn a_day_with_exchange_ends_by_itself_with_nothing_lost() {
     let out = plays(&["demo", "--profile", "exchange"], Duration::from_secs(70));
     for told in [
         "legal is refused",
+        "mailbox_permission_missing",
         "by the cycle",
         "4 sessions replaced",
         "the new secret brought the next token",

@@ -78,7 +78,13 @@ async fn the_grant_is_missing(stage: &Stage, world: &mut World) -> anyhow::Resul
     let trouble = watch.with_status(|status| status.trouble.clone());
     if let Some(trouble) = trouble {
         stage.quote(trouble.cause, &trouble.detail)?;
-        stage.quote("hint", trouble.hint)?;
+        match trouble.diagnosis {
+            Some(told) => {
+                stage.quote(told.cause.as_str(), &told.what)?;
+                stage.quote("fix", &told.fix)?;
+            }
+            None => stage.quote("hint", trouble.hint)?,
+        }
     }
     world.deliver()?;
     tokio::time::sleep(A_MOMENT).await;

@@ -32,7 +32,7 @@ pub(crate) struct Scene {
     pub(crate) world: World,
     pub(crate) rng: StdRng,
     tokens: TokenEndpoint,
-    authority: TokenAuthority,
+    pub(crate) authority: TokenAuthority,
     disk: Option<Disk>,
     /// Messages that cannot be read: mailbox and UID.
     unreadable: Vec<(usize, u32)>,
@@ -93,7 +93,7 @@ impl Scene {
         fault != Fault::DiskFull || self.disk.is_some()
     }
 
-    fn levers(&self, change: impl FnOnce(&mut Levers)) {
+    pub(crate) fn levers(&self, change: impl FnOnce(&mut Levers)) {
         self.world.server.levers(Scope::Server, change);
     }
 
@@ -105,11 +105,11 @@ impl Scene {
         }));
     }
 
-    fn drop_sessions(&self, scope: Scope<'_>) {
+    pub(crate) fn drop_sessions(&self, scope: Scope<'_>) {
         self.world.server.drop_sessions(scope, &Goodbye::Eof);
     }
 
-    fn any_mailbox(&mut self) -> usize {
+    pub(crate) fn any_mailbox(&mut self) -> usize {
         self.rng.random_range(0..MAILBOXES)
     }
 
@@ -167,6 +167,7 @@ impl Scene {
                 self.levers(|levers| levers.not_connected = true);
                 self.drop_sessions(Scope::Server);
             }
+            Fault::Quirk(quirk) => self.begin_quirk(quirk).await,
             Fault::TokensExpired => self.authority.expire_all(),
             Fault::TokensDown => {
                 self.tokens.down().await;
@@ -237,6 +238,7 @@ impl Scene {
             }
             Fault::IgnoresDone => self.levers(|levers| levers.ignore_done = false),
             Fault::NotConnected => self.levers(|levers| levers.not_connected = false),
+            Fault::Quirk(quirk) => self.end_quirk(quirk),
             Fault::TokensDown => self.tokens.up().await.unwrap(),
             Fault::Tokens500 | Fault::Tokens429 => self.tokens.set_trouble(TokenTrouble::None),
             Fault::NewUidvalidityWhileDown

@@ -31,6 +31,8 @@ mod world;
 
 mod faults;
 mod inject;
+mod listed;
 mod post;
 mod prove;
+mod quirks;
 mod reliability;

@@ -11,7 +11,8 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    faults::{FAULTS, Layer, ON_DOVECOT, SIMULATED, TESTED, TWO_AT_ONCE},
+    faults::{FAULTS, Layer, TWO_AT_ONCE},
+    listed::{ON_DOVECOT, SIMULATED, TESTED},
     prove,
 };
 
@@ -66,11 +67,7 @@ fn every_test_that_the_list_of_faults_names_is_there() {
         .map(|row| ("postrider/tests/e2e", std::slice::from_ref(&row.1)));
     let tested = TESTED.iter().map(|row| (row.0, row.2));
     for (place, tests) in dovecot.chain(tested) {
-        let folder = root().join("crates").join(place);
-        let sources: String = fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
-            .collect();
+        let sources = sources(&root().join("crates").join(place));
         for test in tests {
             if !sources.contains(&format!("fn {test}()")) {
                 missing.push(format!("{place}: {test}"));
@@ -78,6 +75,16 @@ fn every_test_that_the_list_of_faults_names_is_there() {
         }
     }
     assert_eq!(missing, Vec::<String>::new());
+}
+
+/// All files of a folder and the folders in it, as one text.
+fn sources(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).unwrap();
+    let texts = entries.map(|entry| match entry.unwrap().path() {
+        path if path.is_dir() => sources(&path),
+        path => fs::read_to_string(path).unwrap(),
+    });
+    texts.collect()
 }
 
 /// What `make prove` left behind.
@@ -237,9 +244,9 @@ fn dovecot_table(page: &mut String, run: &Run) {
 
 const HEAD: &str = "# Reliability
 
-Written by `make prove`, which ends at the first loss and then writes nothing; `cargo test` holds the rows against the list of faults
-in `crates/postrider/tests/scenarios/faults.rs`. The figures are from the last run, on 2 cores with Debian 12, with the development
-build, whose arithmetic and assertions are checked. More: `POSTRIDER_PROVE_SEEDS=20 POSTRIDER_SIM_SEEDS=1000000 make prove`.
+Written by `make prove`, which ends at the first loss and then writes nothing; `cargo test` holds the rows against the lists of faults
+in `crates/postrider/tests/scenarios` (`faults.rs`, `listed.rs`). The figures are from the last run, on 2 cores with Debian 12, with the
+development build, whose arithmetic and assertions are checked. More: `POSTRIDER_PROVE_SEEDS=20 POSTRIDER_SIM_SEEDS=1000000 make prove`.
 
 What \"lost\" means: a message that was put into a watched folder and, once the fault was over, did not arrive at the receiver. After each
 fault the account is added up as well: the sums of ledger and deliveries, nothing pending, no request with a wrong signature, no two
