@@ -12,6 +12,7 @@ mod continuity;
 mod crash;
 mod delivery;
 mod disk;
+mod doctor;
 mod exchange;
 mod expiry;
 mod explain;
