@@ -145,20 +145,7 @@ impl CredentialFacts {
             token_url: None,
         };
         match &credential.kind {
-            CredentialKind::Microsoft(ours) => Self {
-                way: Way::Application,
-                proof: match &ours.proof {
-                    MicrosoftProof::Secrets(_) => Proof::Secret,
-                    MicrosoftProof::Certificates(_) => Proof::Certificate,
-                    MicrosoftProof::FederatedToken(_) => Proof::Federated,
-                },
-                cloud: ours.cloud,
-                tenant: Some(ours.tenant.clone()),
-                client_id: Some(ours.client_id.clone()),
-                scope: Some(ours.scope.clone()),
-                token_url: Some(entra_endpoint(&ours.authority, &ours.tenant)),
-                ..blank
-            },
+            CredentialKind::Microsoft(ours) => Self::of_application(ours, blank),
             CredentialKind::MicrosoftDelegated(ours) => Self {
                 way: Way::Delegated,
                 proof: Proof::Nothing,
@@ -196,25 +183,46 @@ impl CredentialFacts {
                 token_url: Some(shown(&ours.token_url)),
                 ..blank
             },
-            CredentialKind::OAuth2(ours) => Self {
-                way: Way::OAuth2,
-                proof: match &ours.grant {
-                    OAuth2Grant::ClientCredentials => Proof::Secret,
-                    OAuth2Grant::RefreshToken(RefreshFrom::Vault | RefreshFrom::Secrets(_)) => {
-                        Proof::Nothing
-                    }
-                },
-                client_id: Some(ours.client_id.clone()),
-                scope: ours.scope.clone(),
-                token_url: Some(shown(&ours.token_url)),
-                ..blank
-            },
+            CredentialKind::OAuth2(ours) => Self::of_oauth2(ours, blank),
             CredentialKind::Password { .. } => blank,
             CredentialKind::Token(_) => Self {
                 way: Way::Token,
                 proof: Proof::Nothing,
                 ..blank
             },
+        }
+    }
+
+    fn of_application(ours: &config::MicrosoftApplication, blank: Self) -> Self {
+        Self {
+            way: Way::Application,
+            proof: match &ours.proof {
+                MicrosoftProof::Secrets(_) => Proof::Secret,
+                MicrosoftProof::Certificates(_) => Proof::Certificate,
+                MicrosoftProof::FederatedToken(_) => Proof::Federated,
+            },
+            cloud: ours.cloud,
+            tenant: Some(ours.tenant.clone()),
+            client_id: Some(ours.client_id.clone()),
+            scope: Some(ours.scope.clone()),
+            token_url: Some(entra_endpoint(&ours.authority, &ours.tenant)),
+            ..blank
+        }
+    }
+
+    fn of_oauth2(ours: &config::OAuth2, blank: Self) -> Self {
+        Self {
+            way: Way::OAuth2,
+            proof: match &ours.grant {
+                OAuth2Grant::ClientCredentials => Proof::Secret,
+                OAuth2Grant::RefreshToken(RefreshFrom::Vault | RefreshFrom::Secrets(_)) => {
+                    Proof::Nothing
+                }
+            },
+            client_id: Some(ours.client_id.clone()),
+            scope: ours.scope.clone(),
+            token_url: Some(shown(&ours.token_url)),
+            ..blank
         }
     }
 

@@ -182,10 +182,10 @@ fn claims_step(
         return None;
     };
     // Providers may write their names anew: what only looks odd is left to the login to decide.
-    let looks_odd = match found.cause {
-        Cause::TokenForOtherResource | Cause::TokenOfOtherTenant => true,
-        _ => false,
-    };
+    let looks_odd = matches!(
+        found.cause,
+        Cause::TokenForOtherResource | Cause::TokenOfOtherTenant
+    );
     let outcome = match looks_odd {
         true => Outcome::Warn,
         false => Outcome::Failed,

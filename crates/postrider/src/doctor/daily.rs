@@ -58,7 +58,10 @@ pub async fn run(shared: Arc<Shared>) -> std::io::Result<()> {
             }
         }
         let open = known.values().filter(|one| one.open_since.is_some());
-        shared.telemetry.tokens.must_not_open_violations(open.count());
+        shared
+            .telemetry
+            .tokens
+            .must_not_open_violations(open.count());
     }
 }
 
@@ -89,7 +92,8 @@ async fn prove(
 ) -> Known {
     shared.ramp.turn(&RampKey::of(mailbox)).await;
     let server = server(shared, mailbox);
-    let shown = forbidden::attempt(&shared.tokens, &server, mailbox, address, Elsewhere::Opens).await;
+    let shown =
+        forbidden::attempt(&shared.tokens, &server, mailbox, address, Elsewhere::Opens).await;
     let proof = Proof {
         credential: credential.clone(),
         address: address.clone(),

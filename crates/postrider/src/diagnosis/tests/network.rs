@@ -29,6 +29,7 @@ fn certificate(error: CertificateError) -> Error {
     tls(rustls::Error::InvalidCertificate(error))
 }
 
+#[expect(clippy::too_many_lines, reason = "a table, one row after the other")]
 fn table() -> Vec<(Error, Cause, &'static str)> {
     let refused = |refusal| Error::Refused {
         refusal,

@@ -367,6 +367,7 @@ fn google_and_others_have_their_own_errors() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table, one row after the other")]
 fn what_is_on_the_way_to_the_token_endpoint() {
     let unavailable = |cause| TokenError::Unavailable {
         cause,
@@ -465,6 +466,7 @@ fn a_secret_that_is_not_there_is_not_a_wrong_one() {
 
 /// Table rows: what is changed in a good token, and the cause that it is.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table, one row after the other")]
 fn a_token_that_opens_nothing_is_told_before_any_login() {
     let user = || Claims {
         roles: Vec::new(),
