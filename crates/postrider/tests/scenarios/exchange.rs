@@ -50,7 +50,7 @@ fn own_group(key: &str, user: &str, port: u16, world: &World, credential: &str) 
     let dir = world.dir.path().display();
     format!(
         "[credentials.{key}]\n{credential}\
-         [groups.{key}]\nserver = {{ host = \"localhost\", port = {port}, tls = \"implicit\", ca_file = \"{dir}/ca.pem\" }}\n\
+         [groups.{key}]\nserver = {{ preset = \"exchange-online\", host = \"localhost\", port = {port}, tls = \"implicit\", ca_file = \"{dir}/ca.pem\" }}\n\
          credential = \"{key}\"\nfolders = [\"INBOX\"]\nendpoints = [\"tickets\"]\n{group}\
          [groups.{key}.mailboxes]\n{key} = \"{user}\"\n",
         group = world.settings.group,
@@ -112,6 +112,15 @@ fn is_seen(sees: Sees, mailbox: &Value) -> bool {
             let trouble = &mailbox["last_error"];
             let words = trouble.to_string();
             mailbox["state"] == state && trouble["cause"] == cause && words.contains(says)
+        }
+        Sees::Refusal(says, diagnosis) => {
+            let trouble = &mailbox["last_error"];
+            let has_fix = trouble["hint"].as_str().is_some_and(|fix| !fix.is_empty());
+            mailbox["state"] == "auth_failed"
+                && trouble["cause"] == "login_refused"
+                && trouble["diagnosis"]["cause"] == diagnosis
+                && trouble.to_string().contains(says)
+                && has_fix
         }
     }
 }
@@ -213,13 +222,13 @@ async fn expect_told(world: &World, places: &[(String, String)]) {
     let log = world.log();
     for (row, (key, _)) in ROWS.iter().zip(places) {
         // The log has one line a minute for a cause, however many mailboxes it concerns.
-        if let Sees::Trouble(_, cause, _) = row.sees {
-            let line = match cause {
-                "throttled" => "the server asks for slowness; waiting".to_owned(),
-                cause => format!("\"cause\":\"{cause}\""),
-            };
-            assert!(log.contains(&line), "{}: no line {line}\n{log}", row.fault);
-        }
+        let line = match row.sees {
+            Sees::Routine => continue,
+            Sees::Trouble(_, "throttled", _) => "the server asks for slowness; waiting".to_owned(),
+            Sees::Trouble(_, cause, _) => format!("\"cause\":\"{cause}\""),
+            Sees::Refusal(..) => "\"cause\":\"login_refused\"".to_owned(),
+        };
+        assert!(log.contains(&line), "{}: no line {line}\n{log}", row.fault);
         if row.credential == Credential::Own {
             for event in ["mailbox.auth_failed", "mailbox.recovered"] {
                 world

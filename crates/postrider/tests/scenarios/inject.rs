@@ -1,12 +1,12 @@
 //! Begins and ends each fault of the list in a world with mail on its way.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use postrider_sandbox::{
     authority::TokenAuthority,
     imap::{Goodbye, Levers, Refusal, Scope, ThrottleStyle},
     mail::{self, Odd},
-    mailboxes::{Access, Renumber, Times, Trouble},
+    mailboxes::{Renumber, Times, Trouble},
     proxy::Mode,
     receiver::{Answer, Behaviour},
     token_endpoint::{TokenConfig, TokenEndpoint, TokenTrouble},
@@ -19,6 +19,7 @@ use crate::{
     disk::Disk,
     faults::Fault,
     post::message_id,
+    tenant::Tenant,
     world::{Settings, World},
 };
 
@@ -46,31 +47,14 @@ impl Scene {
     /// A daemon that watches `MAILBOXES` mailboxes with the tokens of one application.
     pub(crate) async fn new(seed: u64) -> Self {
         let rng = StdRng::seed_from_u64(seed);
-        let authority = TokenAuthority::new();
-        let config = TokenConfig::default();
-        let (tenant, client) = (config.tenant.clone(), config.client_id.clone());
-        let secret = config.secrets[0].clone();
-        let tokens = TokenEndpoint::start(config, authority.clone())
-            .await
-            .unwrap();
-        let mut world = World::new(Settings {
+        let settings = Settings {
             mailboxes: MAILBOXES,
             group: "idle_cycle = \"5s\"\nexamine_every = \"10s\"\n".to_owned(),
             ..Settings::default()
-        })
-        .await;
-        let file = world.dir.path().join("secret");
-        fs::write(&file, secret).unwrap();
-        world.settings.credential = format!(
-            "type = \"microsoft\"\ntenant = \"{tenant}\"\nclient_id = \"{client}\"\nauthority = \"{}\"\nclient_secret = {{ file = \"{}\" }}\n",
-            tokens.authority_url(),
-            file.display()
-        );
-        for user in &world.users {
-            world
-                .mailboxes
-                .add_account(user, Access::tokens(&authority));
-        }
+        };
+        let tenant = Tenant::new(settings, TokenConfig::default()).await;
+        let (mut world, tokens) = (tenant.world, tenant.tokens);
+        let authority = tenant.authority;
         // Odd seeds on a disk that can be filled, the others on the machine's own.
         let disk = (seed % 2 == 1).then(|| Disk::new(world.dir.path().join("disk"), "128m"));
         world.settings.store = disk.as_ref().map(|disk| disk.0.clone());

@@ -39,6 +39,8 @@ pub(super) enum Sees {
     Routine,
     /// This state and cause, and these words of the server's.
     Trouble(&'static str, &'static str, &'static str),
+    /// A refused login: these words of the server's, and this diagnosis.
+    Refusal(&'static str, &'static str),
 }
 
 /// Where a fault happens.
@@ -117,12 +119,13 @@ const fn refused(
     begin: fn(&Stand<'_>),
     end: fn(&Stand<'_>),
     says: &'static str,
+    diagnosis: &'static str,
 ) -> Row {
     Row {
         fault,
         begin,
         end,
-        sees: Sees::Trouble("auth_failed", "login_refused", says),
+        sees: Sees::Refusal(says, diagnosis),
         credential: Credential::Own,
         again: Some((4.0, 20.0)),
     }
@@ -134,12 +137,14 @@ pub(super) const ROWS: &[Row] = &[
         |at| at.refuses(Refusal::Credentials, 2),
         itself,
         "AUTHENTICATE failed.",
+        "access_withdrawn",
     ),
     refused(
         "AUTHENTICATE failed with LogonDenied",
         |at| at.refuses(Refusal::LogonDenied, 1),
         itself,
         "AuthFailed:LogonDenied",
+        "access_withdrawn",
     ),
     refused(
         "the grant is taken away, and the login refused",
@@ -149,6 +154,7 @@ pub(super) const ROWS: &[Row] = &[
         },
         is_granted,
         "AUTHENTICATE failed.",
+        "access_withdrawn",
     ),
     refused(
         "the grant is taken away, and the user not connected",
@@ -159,6 +165,7 @@ pub(super) const ROWS: &[Row] = &[
         },
         is_granted,
         "User is authenticated but not connected.",
+        "imap_disabled",
     ),
     refused(
         "IMAP is switched off for the mailbox",
@@ -168,6 +175,7 @@ pub(super) const ROWS: &[Row] = &[
         },
         is_granted,
         "User is authenticated but not connected.",
+        "imap_disabled",
     ),
     routine(
         "a login takes 3 seconds",
