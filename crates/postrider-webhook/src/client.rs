@@ -18,9 +18,10 @@ use postrider_core::{
     time::Wall,
 };
 use reqwest::{
-    Certificate, Request, Response,
-    header::{DATE, HeaderValue, RETRY_AFTER},
+    Certificate, Identity, Request, Response,
+    header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER},
 };
+use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 use uuid::Uuid;
 
@@ -46,7 +47,7 @@ const POOL_IDLE: Duration = Duration::from_secs(45);
 const USER_AGENT: &str = concat!("postrider/", env!("CARGO_PKG_VERSION"));
 
 /// What a client is built from.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Settings {
     pub url: Url,
     /// For the whole attempt: connect, send, answer.
@@ -55,6 +56,12 @@ pub struct Settings {
     pub connections_max: usize,
     /// PEM; then no other authority is trusted.
     pub ca_file: Option<PathBuf>,
+    /// PEM with certificates and key, which are shown to receivers that ask for them (mutual TLS).
+    pub identity: Option<SecretString>,
+    /// Sent with each request, in place of what a format says under the same name.
+    pub headers: HeaderMap,
+    pub addresses: address::Policy,
+    pub names: address::Names,
     pub proxy: Proxy,
     /// What the endpoint's answers mean.
     pub classifier: Classifier,
@@ -68,11 +75,43 @@ pub enum Proxy {
     Url(Url),
 }
 
+impl Proxy {
+    /// The hosts of the proxies themselves.
+    fn hosts(&self) -> Vec<String> {
+        const VARIABLES: [&str; 6] = [
+            "HTTPS_PROXY",
+            "https_proxy",
+            "HTTP_PROXY",
+            "http_proxy",
+            "ALL_PROXY",
+            "all_proxy",
+        ];
+        let host = |url: &Url| url.host_str().map(str::to_owned);
+        match self {
+            Self::None => Vec::new(),
+            Self::Url(url) => host(url).into_iter().collect(),
+            Self::Env => VARIABLES
+                .iter()
+                .filter_map(|name| std::env::var(name).ok())
+                .filter_map(|value| match value.contains("://") {
+                    true => Url::parse(&value).ok(),
+                    false => Url::parse(&format!("http://{value}")).ok(),
+                })
+                .filter_map(|url| host(&url))
+                .collect(),
+        }
+    }
+}
+
 /// Why no client can be built.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     #[error("ca_file {path}: {detail}")]
     CaFile { path: PathBuf, detail: String },
+    #[error(
+        "client_certificate cannot be used: {0}; hint: it is PEM, with the certificate first, and the key (PKCS#8) in the same file or by `key`"
+    )]
+    Identity(String),
     #[error("the proxy's url cannot be used: {0}")]
     Proxy(String),
     #[error("the http client cannot be built: {0}")]
@@ -95,6 +134,8 @@ pub struct Sent {
 pub struct Client {
     http: reqwest::Client,
     host: String,
+    headers: HeaderMap,
+    addresses: address::Policy,
     classifier: Classifier,
 }
 
@@ -117,7 +158,11 @@ impl Client {
             .pool_max_idle_per_host(settings.connections_max)
             .pool_idle_timeout(POOL_IDLE)
             .tcp_nodelay(true)
-            .dns_resolver(address::Guard);
+            .dns_resolver(address::Guard {
+                policy: settings.addresses,
+                names: settings.names.clone(),
+                proxies: settings.proxy.hosts(),
+            });
         builder = match &settings.proxy {
             Proxy::None => builder.no_proxy(),
             Proxy::Env => builder,
@@ -133,20 +178,28 @@ impl Client {
             // No handshake will be made, so the system's authorities need not be there.
             builder = builder.tls_certs_only(std::iter::empty::<Certificate>());
         }
+        if let Some(pem) = &settings.identity {
+            let identity = Identity::from_pem(pem.expose_secret().as_bytes())
+                .map_err(|error| SettingsError::Identity(chain(&error.without_url())))?;
+            builder = builder.identity(identity);
+        }
         let http = builder
             .build()
             .map_err(|error| SettingsError::Client(chain(&error.without_url())))?;
         Ok(Self {
             http,
             host: settings.url.host_str().unwrap_or("?").to_owned(),
+            headers: settings.headers.clone(),
+            addresses: settings.addresses,
             classifier: settings.classifier.clone(),
         })
     }
 
-    /// Signs and sends one request. `timestamp`: Unix seconds of this attempt.
+    /// Signs (where there is something to sign with) and sends one request. `timestamp`: Unix
+    /// seconds of this attempt.
     pub async fn send(
         &self,
-        signer: &Signer,
+        signer: Option<&Signer>,
         id: Uuid,
         timestamp: i64,
         rendered: Rendered,
@@ -160,7 +213,7 @@ impl Client {
             answer,
         };
         let failed = |failure, note| told(Attempt::Failed(failure), None, note, None);
-        if let Some(why) = address::refused_literal(&rendered.url) {
+        if let Some(why) = self.addresses.refused_literal(&rendered.url) {
             return failed(Failure::AddressRefused, format!("the url's host is {why}"));
         }
         let request = match self.request(signer, id, timestamp, rendered).await {
@@ -203,7 +256,7 @@ impl Client {
 
     async fn request(
         &self,
-        signer: &Signer,
+        signer: Option<&Signer>,
         id: Uuid,
         timestamp: i64,
         rendered: Rendered,
@@ -212,9 +265,13 @@ impl Client {
         let mut text = Uuid::encode_buffer();
         let id_text: &str = id.hyphenated().encode_lower(&mut text);
         let id_value = HeaderValue::from_str(id_text).map_err(problem)?;
-        let signature = signer.header_of(id_text, timestamp, &rendered.body).await;
-        let signature =
-            signature.map_err(|error| format!("the message cannot be read: {error}"))?;
+        let signature = match signer {
+            Some(signer) => {
+                let signature = signer.header_of(id_text, timestamp, &rendered.body).await;
+                Some(signature.map_err(|error| format!("the message cannot be read: {error}"))?)
+            }
+            None => None,
+        };
         let mut request = self
             .http
             .request(rendered.method, rendered.url)
@@ -222,11 +279,14 @@ impl Client {
             .build()
             .map_err(|error| chain(&error.without_url()))?;
         let headers = request.headers_mut();
+        for (name, value) in &self.headers {
+            headers.insert(name, value.clone());
+        }
         headers.insert("webhook-timestamp", HeaderValue::from(timestamp));
-        headers.insert(
-            "webhook-signature",
-            HeaderValue::try_from(signature).map_err(problem)?,
-        );
+        if let Some(signature) = signature {
+            let signature = HeaderValue::try_from(signature).map_err(problem)?;
+            headers.insert("webhook-signature", signature);
+        }
         headers.insert("idempotency-key", id_value.clone());
         headers.insert("webhook-id", id_value);
         headers.insert(

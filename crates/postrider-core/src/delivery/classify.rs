@@ -12,9 +12,18 @@ pub struct Classifier {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     pub statuses: Statuses,
-    /// A text that the start of the answer's body holds, whatever its case; `None`: any body.
-    pub body: Option<String>,
+    pub body: Text,
     pub class: Class,
+}
+
+/// What is looked for in the start of an answer's body, whatever its case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Text {
+    #[default]
+    Any,
+    Holds(String),
+    /// White space before it does not count.
+    Begins(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,11 +50,15 @@ impl Rule {
                 .iter()
                 .any(|(first, last)| (*first..=*last).contains(&status)),
         };
-        status_fits
-            && self
-                .body
-                .as_ref()
-                .is_none_or(|text| holds(body, text.as_bytes()))
+        let body_fits = match &self.body {
+            Text::Any => true,
+            Text::Holds(text) => holds(body, text.as_bytes()),
+            Text::Begins(text) => body
+                .trim_ascii_start()
+                .get(..text.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(text.as_bytes())),
+        };
+        status_fits && body_fits
     }
 }
 
@@ -99,7 +112,7 @@ mod tests {
                 [] => Statuses::Any,
                 ranges => Statuses::Ranges(ranges.to_vec()),
             },
-            body: body.map(str::to_owned),
+            body: body.map_or(Text::Any, |text| Text::Holds(text.to_owned())),
             class,
         }
     }
@@ -135,6 +148,25 @@ mod tests {
             Classifier::default().class(200, b"not ok"),
             Class::Delivered
         );
+    }
+
+    #[test]
+    fn a_body_that_begins_otherwise_does_not_fit() {
+        let begins = Rule {
+            statuses: Statuses::Any,
+            body: Text::Begins("ok".to_owned()),
+            class: Class::Delivered,
+        };
+        for (body, fits) in [
+            ("ok", true),
+            ("\r\n OK\nTicket: 7", true),
+            ("o", false),
+            ("not ok", false),
+            ("<html>lookup of a token", false),
+            ("", false),
+        ] {
+            assert_eq!(begins.fits(200, body.as_bytes()), fits, "{body:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::{Attempt, Class, RetryPolicy, classify::Control};
+use super::{Attempt, Class, Failure, RetryPolicy, classify::Control};
 use crate::{
     backoff::Chance,
     time::{Monotonic, Now, Wall},
@@ -51,6 +51,8 @@ pub enum DeadReason {
     GivenUp,
     /// The receiver said that it will never take it.
     Aborted,
+    /// The endpoint's format cannot carry it.
+    Unfit,
 }
 
 /// What changed for the endpoint.
@@ -226,6 +228,14 @@ impl EndpointHealth {
                 change: self.accepted(owed, now),
             };
         }
+        if attempt == Attempt::Failed(Failure::Unfit) {
+            self.not_sent(owed, now);
+            return Judgement {
+                class: Class::Refused,
+                verdict: Verdict::Dead(DeadReason::Unfit),
+                change: None,
+            };
+        }
         let (verdict, change) = match class {
             Class::Delivered => (Verdict::Delivered, self.accepted(owed, now)),
             Class::Trouble => self.trouble(owed, attempt, now, chance),
@@ -235,6 +245,16 @@ impl EndpointHealth {
             class,
             verdict,
             change,
+        }
+    }
+
+    /// Nothing was sent, so nothing was learnt: where it was to be the probe, another one may be.
+    fn not_sent(&mut self, owed: &Owed, now: Now) {
+        self.failing.remove(&owed.delivery);
+        if let State::Open { probe, .. } = &mut self.state
+            && matches!(probe, Probe::Under(delivery) if *delivery == owed.delivery)
+        {
+            *probe = Probe::At(now.monotonic);
         }
     }
 

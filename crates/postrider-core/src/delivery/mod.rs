@@ -60,6 +60,8 @@ pub enum Failure {
     ResetAfter,
     /// The request for this event could not be built.
     Unsendable,
+    /// The endpoint's format cannot carry this event, now or later: there is nothing to send.
+    Unfit,
 }
 
 /// Whom an outcome speaks of.
@@ -103,6 +105,7 @@ impl Attempt {
                 | Failure::Settings
                 | Failure::ResetBefore => Class::Trouble,
                 Failure::Timeout | Failure::ResetAfter | Failure::Unsendable => Class::Failing,
+                Failure::Unfit => Class::Refused,
             },
         }
     }
@@ -158,6 +161,7 @@ impl Attempt {
                 Failure::Timeout => "timeout",
                 Failure::ResetBefore | Failure::ResetAfter => "reset",
                 Failure::Unsendable => "unsendable",
+                Failure::Unfit => "unfit",
             },
         }
     }
@@ -181,6 +185,7 @@ impl Attempt {
         "timeout",
         "reset",
         "unsendable",
+        "unfit",
     ];
 }
 

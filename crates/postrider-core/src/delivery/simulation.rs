@@ -340,6 +340,7 @@ fn a_poisoned_event_ends_after_its_time_and_no_other_does() {
                 DeadReason::Refused => HOUR,
                 DeadReason::GivenUp => 5 * 24 * HOUR,
                 DeadReason::Aborted => unreachable!("no receiver of this world aborts"),
+                DeadReason::Unfit => unreachable!("every format of this world carries every event"),
             };
             assert!(
                 *age >= least,

@@ -1,8 +1,11 @@
 //! What an endpoint gets: one event becomes one or several requests, in the form that the receiver
 //! takes. A format knows shapes; it sends nothing, and decides nothing about what came of it.
 
+pub mod multipart;
+pub mod raw;
+
 use bytes::Bytes;
-use postrider_core::{delivery::classify::Classifier, time::Wall};
+use postrider_core::{delivery::classify::Classifier, event::EventType, time::Wall};
 use reqwest::{
     Method,
     header::{CONTENT_TYPE, HeaderMap, HeaderValue},
@@ -24,6 +27,16 @@ pub struct Source<'a> {
     pub now: Wall,
 }
 
+impl Source<'_> {
+    /// What it means that the message is not at hand.
+    fn no_message(&self) -> RenderError {
+        match self.event.event_type {
+            EventType::MessageReceived => RenderError::NoMessage,
+            other => RenderError::NotAMessage(other),
+        }
+    }
+}
+
 /// One request, ready to be signed and sent.
 #[derive(Clone, Debug)]
 pub struct Rendered {
@@ -40,13 +53,18 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// Why an event cannot be put into this form. It is tried again like any failure of its own.
+/// Why an event cannot be put into this form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
     #[error(
         "the message itself is not stored any more; hint: `postrider events replay --from-mailbox`"
     )]
     NoMessage,
+    #[error(
+        "the endpoint takes messages alone, and {} is none; hint: `types = [\"message.received\"]`, another endpoint for the others", .0.as_str()
+    )]
+    NotAMessage(EventType),
+    /// It is tried again like any failure of its own.
     #[error("{0}")]
     Other(String),
 }
@@ -56,6 +74,8 @@ pub enum RenderError {
 pub enum Format {
     /// CloudEvents and Standard Webhooks in one JSON body.
     Event { url: Url },
+    /// The message itself, as one product takes it.
+    Raw(raw::Raw),
 }
 
 impl Format {
@@ -63,6 +83,7 @@ impl Format {
     pub fn needs_raw(&self) -> bool {
         match self {
             Self::Event { .. } => false,
+            Self::Raw(_) => true,
         }
     }
 
@@ -70,6 +91,7 @@ impl Format {
     pub fn classifier(&self) -> Classifier {
         match self {
             Self::Event { .. } => Classifier::default(),
+            Self::Raw(raw) => raw.classifier(),
         }
     }
 
@@ -81,6 +103,8 @@ impl Format {
     ) -> Result<Option<Rendered>, RenderError> {
         match self {
             Self::Event { url } => Ok(answers.is_empty().then(|| event(url, source))),
+            Self::Raw(raw) if answers.is_empty() => raw.request(source).map(Some),
+            Self::Raw(_) => Ok(None),
         }
     }
 }

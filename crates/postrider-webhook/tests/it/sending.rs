@@ -12,11 +12,12 @@ use bytes::Bytes;
 use postrider_core::{
     delivery::{
         Attempt, Class, Failure, RetryAfter,
-        classify::{Classifier, Control, Rule, Statuses},
+        classify::{Classifier, Control, Rule, Statuses, Text},
     },
     time::Wall,
 };
 use postrider_webhook::{
+    address::{Names, Policy},
     body::{Body, Encoding, Piece, RawMessage},
     client::{Client, Proxy, Sent, Settings, SettingsError},
     format::Rendered,
@@ -36,18 +37,22 @@ use crate::receiver::{self, hang, read_request, write};
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const BODY: &str = r#"{"specversion":"1.0","type":"ping"}"#;
 
-fn settings(url: &str) -> Settings {
+pub(crate) fn settings(url: &str) -> Settings {
     Settings {
         url: Url::parse(url).unwrap(),
         timeout: Duration::from_secs(5),
         connections_max: 4,
         ca_file: None,
+        identity: None,
+        headers: HeaderMap::new(),
+        addresses: Policy::Operator,
+        names: Names::System,
         proxy: Proxy::None,
         classifier: Classifier::default(),
     }
 }
 
-fn hook(at: SocketAddr) -> Settings {
+pub(crate) fn hook(at: SocketAddr) -> Settings {
     settings(&format!("http://{at}/hook"))
 }
 
@@ -55,7 +60,7 @@ fn hook(at: SocketAddr) -> Settings {
     clippy::disallowed_methods,
     reason = "the verifier compares with the real time"
 )]
-fn unix_now() -> i64 {
+pub(crate) fn unix_now() -> i64 {
     i64::try_from(
         SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -65,7 +70,7 @@ fn unix_now() -> i64 {
     .unwrap()
 }
 
-fn rendered(url: &Url, body: Body) -> Rendered {
+pub(crate) fn rendered(url: &Url, body: Body) -> Rendered {
     let mut headers = HeaderMap::new();
     headers.insert("content-type", HeaderValue::from_static("application/json"));
     Rendered {
@@ -76,11 +81,11 @@ fn rendered(url: &Url, body: Body) -> Rendered {
     }
 }
 
-async fn send_with(client: &Client, url: &Url) -> Sent {
+pub(crate) async fn send_with(client: &Client, url: &Url) -> Sent {
     let signer = Signer::new(&[SecretString::from(SECRET), SecretString::from("old")]).unwrap();
     client
         .send(
-            &signer,
+            Some(&signer),
             Uuid::from_u128(7),
             unix_now(),
             rendered(url, Bytes::from_static(BODY.as_bytes()).into()),
@@ -88,11 +93,11 @@ async fn send_with(client: &Client, url: &Url) -> Sent {
         .await
 }
 
-async fn send(settings: &Settings) -> Sent {
+pub(crate) async fn send(settings: &Settings) -> Sent {
     send_with(&Client::new(settings).unwrap(), &settings.url).await
 }
 
-fn failure(sent: &Sent) -> Failure {
+pub(crate) fn failure(sent: &Sent) -> Failure {
     match sent.attempt {
         Attempt::Failed(failure) => failure,
         Attempt::Answered { .. } => panic!("{sent:?}"),
@@ -145,7 +150,7 @@ async fn a_message_of_any_size_is_signed_and_streamed_with_its_length() {
     let client = Client::new(&settings).unwrap();
     let request = rendered(&settings.url, body);
     let sent = client
-        .send(&signer, Uuid::from_u128(7), unix_now(), request)
+        .send(Some(&signer), Uuid::from_u128(7), unix_now(), request)
         .await;
     assert_eq!(sent.attempt.status(), Some(200), "{sent:?}");
     let (headers, body) = received.lock().unwrap().remove(0);
@@ -180,7 +185,7 @@ async fn an_answer_is_told_with_status_dates_and_a_redacted_start() {
 async fn an_answer_means_what_the_endpoints_rules_say_and_may_control_the_delivery() {
     let rules = vec![Rule {
         statuses: Statuses::Ranges(vec![(200, 200)]),
-        body: Some("not ok".to_owned()),
+        body: Text::Holds("not ok".to_owned()),
         class: Class::Refused,
     }];
     let classifier = Classifier { rules };

@@ -48,6 +48,7 @@ fn every_outcome_speaks_of_the_event_or_of_the_endpoint() {
         (Failure::ResetAfter, Class::Failing),
         (Failure::Timeout, Class::Failing),
         (Failure::Unsendable, Class::Failing),
+        (Failure::Unfit, Class::Refused),
     ] {
         assert_eq!(Attempt::Failed(failure).class(), class, "{failure:?}");
         assert!(Attempt::OUTCOMES.contains(&Attempt::Failed(failure).outcome()));
@@ -333,6 +334,23 @@ fn a_receiver_may_abort_one_event_and_the_others_go_on() {
         judge(&mut health, &fresh(3), taken, 3).verdict,
         Verdict::Delivered
     );
+}
+
+#[test]
+fn an_event_that_the_format_cannot_carry_ends_at_once_and_says_nothing_of_the_endpoint() {
+    let unfit = Attempt::Failed(Failure::Unfit);
+    let mut health = health();
+    for delivery in 0..20 {
+        let judged = judge(&mut health, &fresh(delivery), unfit, 0);
+        assert_eq!(judged.verdict, Verdict::Dead(DeadReason::Unfit));
+        assert_eq!(health.state(), State::Closed);
+    }
+    // As a probe it has proven nothing: the next one may follow at once.
+    judge(&mut health, &fresh(21), answered(401), 1);
+    health.started(22);
+    judge(&mut health, &fresh(22), unfit, 60);
+    assert!(matches!(health.state(), State::Open { .. }));
+    assert_eq!(health.allowed(at(60).monotonic, 0), Allowed::Now(1));
 }
 
 #[test]

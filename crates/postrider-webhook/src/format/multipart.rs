@@ -1,0 +1,78 @@
+//! Bodies of `multipart/form-data` (RFC 7578), whose files may be of any size: their length is known
+//! before, and a repeat is the same to the byte.
+
+use bytes::Bytes;
+use reqwest::header::HeaderValue;
+use sha2::{Digest as _, Sha256};
+
+use super::{RenderError, Source};
+use crate::body::{Body, Piece};
+
+pub struct Multipart {
+    boundary: String,
+    pieces: Vec<Piece>,
+}
+
+impl Multipart {
+    /// The boundary is the event's own: a hash over what is stored of it, the times at which servers
+    /// took the message among it, so whoever wrote the message could not write it into its text.
+    pub fn of(source: &Source<'_>) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(source.event.id);
+        hash.update(source.event.stored_at.0.to_be_bytes());
+        hash.update(source.event.data);
+        let hash = hash.finalize();
+        let digits: String = hash[..20].iter().map(|byte| format!("{byte:02x}")).collect();
+        Self {
+            boundary: format!("postrider-{digits}"),
+            pieces: Vec::new(),
+        }
+    }
+
+    /// A field of text. It carries no type of its own: some receivers take what has one for a file.
+    pub fn text(&mut self, name: &str, value: &str) {
+        self.field(name, Piece::Bytes(Bytes::from(value.to_owned())));
+    }
+
+    /// A field whose value is not a file to the receiver, however large.
+    pub fn field(&mut self, name: &str, value: Piece) {
+        self.part(&format!("; name=\"{}\"", quoted(name)), "", value);
+    }
+
+    pub fn file(&mut self, name: &str, filename: &str, content_type: &str, content: Piece) {
+        let (name, filename) = (quoted(name), quoted(filename));
+        let disposition = format!("; name=\"{name}\"; filename=\"{filename}\"");
+        let kind: String = content_type
+            .chars()
+            .filter(|character| character.is_ascii_graphic() || *character == ' ')
+            .collect();
+        self.part(&disposition, &format!("Content-Type: {kind}\r\n"), content);
+    }
+
+    fn part(&mut self, disposition: &str, more: &str, content: Piece) {
+        let start = if self.pieces.is_empty() { "" } else { "\r\n" };
+        let head = format!(
+            "{start}--{}\r\nContent-Disposition: form-data{disposition}\r\n{more}\r\n",
+            self.boundary
+        );
+        self.pieces.push(Piece::Bytes(head.into()));
+        self.pieces.push(content);
+    }
+
+    /// The value of `Content-Type`, and the body.
+    pub fn finish(mut self) -> Result<(HeaderValue, Body), RenderError> {
+        let end = format!("\r\n--{}--\r\n", self.boundary);
+        self.pieces.push(Piece::Bytes(end.into()));
+        let kind = format!("multipart/form-data; boundary={}", self.boundary);
+        let kind = HeaderValue::try_from(kind).map_err(|error| RenderError::Other(error.to_string()))?;
+        let pieces = self.pieces;
+        Ok((kind, Body { pieces }))
+    }
+}
+
+/// A name in quotes, as browsers write it (HTML Living Standard, "multipart/form-data").
+fn quoted(text: &str) -> String {
+    text.replace('"', "%22")
+        .replace('\r', "%0D")
+        .replace('\n', "%0A")
+}
