@@ -4,6 +4,7 @@
 //! password, which nothing here may touch.
 
 mod outage;
+mod providers;
 mod rotation;
 mod sign_in;
 mod trouble;
@@ -18,7 +19,7 @@ use postrider_sandbox::{
     mail,
     mailboxes::Access,
     receiver::Receiver,
-    token_endpoint::{Asked, TokenConfig, TokenEndpoint},
+    token_endpoint::{Asked, TokenConfig, TokenEndpoint, TokenTrouble},
 };
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -125,6 +126,17 @@ impl Scene {
             self.world.proxy.port(),
             self.world.dir.path().display(),
         )
+    }
+
+    /// An application whose requests meet this.
+    pub(crate) fn with_trouble(&mut self, name: &str, secret: &str, trouble: TokenTrouble) {
+        self.with_secret(name, secret);
+        self.meets(name, trouble);
+    }
+
+    pub(crate) fn meets(&self, name: &str, trouble: TokenTrouble) {
+        let client_id = client_id(name);
+        self.tokens.set_trouble_of(&client_id, trouble).unwrap();
     }
 
     pub(crate) fn change(&self, name: &str, change: impl FnOnce(&mut TokenConfig)) {

@@ -141,10 +141,7 @@ async fn a_lost_answer_costs_nothing_and_a_revoked_sign_in_asks_for_a_person() {
     ])
     .await;
     let lost = TokenTrouble::AnswerLost.times(2);
-    scene
-        .tokens
-        .set_trouble_of(&client_id("lost"), lost)
-        .unwrap();
+    scene.meets("lost", lost);
     let client = client_id("revoked");
     scene
         .tokens

@@ -68,17 +68,19 @@ fn passing() -> Vec<Passing> {
         ),
         one("empty", answer(200, "{}"), 450, "cannot be used"),
         one("not-json", answer(200, ""), 450, "cannot be used"),
-        Passing {
-            times: 2,
-            ..one(
-                "busy",
-                TokenTrouble::Aadsts(90_033),
-                450,
-                "temporarily_unavailable",
-            )
-        },
     ]
 }
+
+/// Entra is busy or broken for the moment, and says so with 400.
+const BUSY: [(&str, u32); 7] = [
+    ("busy-90055", 90_055),
+    ("busy-90024", 90_024),
+    ("busy-90033", 90_033),
+    ("busy-90006", 90_006),
+    ("busy-90012", 90_012),
+    ("busy-50033", 50_033),
+    ("busy-50000", 50_000),
+];
 
 /// What makes no difference: a token comes at once.
 type Lever = fn(&mut TokenConfig);
@@ -101,32 +103,23 @@ fn harmless() -> Vec<(&'static str, Lever)> {
 async fn what_passes_at_the_token_endpoint_passes_unseen_by_the_mail() {
     let mut scene = Scene::new().await;
     for one in passing() {
-        scene.with_secret(one.name, RIGHT);
         let trouble = one.trouble.times(one.times);
-        scene
-            .tokens
-            .set_trouble_of(&client_id(one.name), trouble)
-            .unwrap();
+        scene.with_trouble(one.name, RIGHT, trouble);
+    }
+    for (name, code) in BUSY {
+        scene.with_trouble(name, RIGHT, TokenTrouble::Aadsts(code).times(1));
     }
     for (name, lever) in harmless() {
         scene.with_secret(name, RIGHT);
         scene.change(name, lever);
     }
-    scene.with_secret("slow", RIGHT);
     let slow = TokenTrouble::Slow(Duration::from_secs(2));
-    scene
-        .tokens
-        .set_trouble_of(&client_id("slow"), slow)
-        .unwrap();
-    scene.with_secret("throttled-oddly", RIGHT);
-    let odd = TokenTrouble::ThrottledOddly(Some("soon".to_owned())).times(1);
-    scene
-        .tokens
-        .set_trouble_of(&client_id("throttled-oddly"), odd)
-        .unwrap();
+    scene.with_trouble("slow", RIGHT, slow);
+    let odd = TokenTrouble::ThrottledOddly(Some("soon".to_owned()));
+    scene.with_trouble("throttled-oddly", RIGHT, odd.times(1));
     scene.start();
     let began = Instant::now();
-    let all = passing().len() + harmless().len() + 2;
+    let all = passing().len() + BUSY.len() + harmless().len() + 2;
     scene.world.expect_watching(all).await;
     scene.world.deliver(0);
     for one in passing() {
@@ -143,6 +136,14 @@ async fn what_passes_at_the_token_endpoint_passes_unseen_by_the_mail() {
             one.name
         );
     }
+    for (name, _) in BUSY {
+        scene.deliver(name);
+        let gaps = scene.gaps(name);
+        let early = gaps.iter().find(|gap| gap.as_millis() < 450);
+        assert_eq!((gaps.len(), early), (1, None), "{name}");
+        let told = scene.events("credential.refused", name).len();
+        assert_eq!(told, 0, "{name}");
+    }
     for (name, _) in harmless() {
         scene.deliver(name);
         assert_eq!(scene.asked(name).len(), 1, "{name}");
@@ -152,66 +153,123 @@ async fn what_passes_at_the_token_endpoint_passes_unseen_by_the_mail() {
     // An odd Retry-After is worth a minute.
     assert!(began.elapsed() < Duration::from_secs(55));
     assert_eq!(scene.asked("throttled-oddly").len(), 1);
+    for (outcome, times) in [
+        ("throttled", 3.0),
+        ("unavailable", 13.0),
+        ("malformed", 4.0),
+    ] {
+        let line = format!(
+            "postrider_oauth_token_requests_total{{outcome=\"{outcome}\",provider=\"microsoft\"}}"
+        );
+        assert_eq!(scene.world.metric(&line).await, times, "{outcome}");
+    }
     scene.world.expect_account().await;
 }
 
+/// What asking again does not mend: the number, and a word of the advice that comes with it.
+const REFUSALS: [(u32, &str); 53] = [
+    (7_000_215, "Secret ID"),
+    (7_000_222, "expired"),
+    (7_000_218, "client_secret"),
+    (700_016, "tenant"),
+    (700_011, "enterprise application"),
+    (70_001, "enterprise application"),
+    (7_000_112, "enterprise application"),
+    (90_002, "tenant"),
+    (90_038, "cloud"),
+    (900_382, "cloud"),
+    (900_432, "cloud"),
+    (700_027, "certificate"),
+    (50_027, "clock"),
+    (50_012, "certificate"),
+    (700_030, "certificate"),
+    (70_011, "scope"),
+    (28_002, "scope"),
+    (28_003, "scope"),
+    (1_002_012, "/.default"),
+    (700_022, "one resource"),
+    (700_023, "one resource"),
+    (500_011, "Exchange Online"),
+    (650_057, "tenant"),
+    (50_001, "tenant"),
+    (65_001, "consent"),
+    (90_094, "consent"),
+    (650_056, "consent"),
+    (50_034, "user"),
+    (51_004, "user"),
+    (50_020, "user"),
+    (50_057, "enable"),
+    (50_076, "factor"),
+    (50_079, "factor"),
+    (50_074, "factor"),
+    (50_072, "factor"),
+    (50_055, "password"),
+    (50_126, "password"),
+    (50_053, "locked"),
+    (53_003, "Conditional Access"),
+    (53_000, "Conditional Access"),
+    (530_032, "Conditional Access"),
+    (530_035, "Conditional Access"),
+    (700_082, "sign in again"),
+    (70_008, "sign in again"),
+    (70_000, "sign in again"),
+    (50_173, "sign in again"),
+    (54_005, "again"),
+    (50_011, "redirect"),
+    (50_194, "tenant"),
+    (9_001_023, "tenant"),
+    (90_130, "tenant"),
+    (50_196, "loop"),
+    (70_003, "grant"),
+];
+
+fn refused(code: u32) -> String {
+    format!("a{code}")
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_is_named_once_and_ends_when_its_cause_does() {
+async fn a_refusal_is_named_once_with_its_advice_and_ends_when_its_cause_does() {
     let mut scene = Scene::new().await;
-    // Wrong from the start, each in its own way.
-    let refused: [(&str, u32, &str); 5] = [
-        ("wrong-secret", 7_000_215, "Secret ID"),
-        ("expired-secret", 7_000_222, "expired"),
-        ("no-consent", 65_001, "onsent"),
-        ("blocked", 53_003, "Conditional Access"),
-        ("other-cloud", 900_382, "cloud"),
-    ];
-    for (name, code, _) in refused {
-        scene.with_secret(name, "not-yet-right");
-        let trouble = TokenTrouble::Aadsts(code);
-        scene
-            .tokens
-            .set_trouble_of(&client_id(name), trouble)
-            .unwrap();
+    for (code, _) in REFUSALS {
+        scene.with_trouble(&refused(code), "not-yet", TokenTrouble::Aadsts(code));
     }
-    scene.with_secret("echo", "not~yet~right");
-    scene
-        .tokens
-        .set_trouble_of(&client_id("echo"), TokenTrouble::EchoSecret)
-        .unwrap();
+    scene.with_trouble("echo", "not~yet~right", TokenTrouble::EchoSecret);
+    let names: Vec<String> = REFUSALS
+        .iter()
+        .map(|(code, _)| refused(*code))
+        .chain(["echo".to_owned()])
+        .collect();
     scene.start();
     scene.deliver_to_all();
-    for (name, code, says) in refused {
-        scene.expect_event("credential.refused", name).await;
-        scene.assert_log(name, &format!("AADSTS{code}"));
-        scene.assert_log(name, says);
+    for (code, says) in REFUSALS {
+        let name = refused(code);
+        let event = scene.expect_event("credential.refused", &name).await;
+        let told = event["data"]["detail"].as_str().unwrap_or_default();
+        let number = format!("AADSTS{code}: ");
+        assert!(
+            told.contains(&number) && told.contains(says),
+            "{says}: {told}"
+        );
+        scene.assert_log(&name, &number);
     }
     scene.expect_event("credential.refused", "echo").await;
+    scene.expect_state("echo", "auth_failed").await;
+    scene.expect_state("box0", "watching").await;
     let log = scene.world.log();
     assert!(!log.contains("not~yet~right") && !log.contains("not%7Eyet%7Eright"));
-    scene.expect_state("box0", "watching").await;
-    scene
-        .holds_for(
-            Duration::from_secs(3),
-            "asked in vain again and again",
-            |scene| {
-                refused
-                    .iter()
-                    .all(|(name, _, _)| scene.asked(name).len() == 1)
-            },
-        )
-        .await;
+    let count = "postrider_credentials{state=\"refused\"}";
+    scene.world.expect_metric(count, names.len() as f64).await;
+    let once = |scene: &Scene| names.iter().all(|name| scene.asked(name).len() == 1);
+    let what = "asked in vain again and again";
+    scene.holds_for(Duration::from_secs(2), what, once).await;
 
     // A new secret is tried as soon as it is there, and the mail that waited comes.
-    for name in refused.iter().map(|(name, _, _)| *name).chain(["echo"]) {
-        scene
-            .tokens
-            .set_trouble_of(&client_id(name), TokenTrouble::None)
-            .unwrap();
+    for name in &names {
+        scene.meets(name, TokenTrouble::None);
         scene.write(&format!("{name}.secret"), RIGHT);
     }
-    scene.world.expect_watching(refused.len() + 2).await;
-    for name in refused.iter().map(|(name, _, _)| *name).chain(["echo"]) {
+    scene.world.expect_watching(names.len() + 1).await;
+    for name in &names {
         scene.expect_event("credential.recovered", name).await;
         assert_eq!(scene.events("credential.refused", name).len(), 1, "{name}");
         assert_eq!(scene.granted(name), 1, "{name}");
@@ -252,30 +310,34 @@ async fn a_token_that_says_the_wrong_thing_is_named_for_what_it_is() {
     for (name, _, says) in table {
         scene.expect_state(name, "auth_failed").await;
         let event = scene.expect_event("mailbox.auth_failed", name).await;
-        let data = &event["data"];
-        assert_eq!(data["reason"], "login_refused", "{event:#}");
-        scene.assert_log(name, "AUTHENTICATIONFAILED");
-        // The doctor looks into the token.
-        let told = scene.world.ask(&["doctor", name]);
-        let told = told.map_or_else(|text| text, |json| json.to_string());
-        assert!(told.contains(says), "{told}");
+        let told = event["data"]["diagnosis"].to_string();
+        assert!(told.contains(says), "{event:#}");
+        scene.assert_log(name, says);
         // Asking for more of the same would not help.
         assert!(scene.asked(name).len() <= 2, "{name}");
+        // The doctor looks into the token.
+        let told = scene.world.ask(&["doctor", name, "--no-ping"]);
+        let told = told.map_or_else(|text| text, |json| json.to_string());
+        assert!(told.contains(says), "{name}: {told}");
     }
     scene.expect_state("box0", "watching").await;
 
-    // The permission is granted; the administrator says that it is so.
-    let right = TokenConfig::default();
+    // What was wrong is set right. The old token says so no more than before: a new secret brings a
+    // new one, and the operator asks for another look.
     for (name, _, _) in table {
+        let before = scene.granted(name);
         scene.change(name, |config| {
-            config.roles.clone_from(&right.roles);
-            config.audience.clone_from(&right.audience);
-            config.claims = right.claims.clone();
+            let client_id = config.client_id.clone();
+            *config = TokenConfig {
+                client_id,
+                secrets: vec!["another~secret".to_owned()],
+                ..TokenConfig::default()
+            };
         });
-        scene.write(&format!("{name}.secret"), &format!("{RIGHT}\n"));
-    }
-    scene.authority.expire_all();
-    for (name, _, _) in table {
+        scene.write(&format!("{name}.secret"), "another~secret");
+        scene
+            .expect("a new token", |scene| scene.granted(name) > before)
+            .await;
         scene.world.ask(&["mailboxes", "resync", name]).unwrap();
     }
     scene.world.expect_watching(table.len() + 1).await;
