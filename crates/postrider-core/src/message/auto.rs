@@ -5,13 +5,17 @@ use super::{
     Address, Auto, Warnings,
     address::short,
     clip,
-    field::{Field, Reading},
+    field::{Field, Reading, one_line},
     part::Head,
+    report,
+    transfer::decode_start,
     walk::Leaf,
 };
 
 const WORD_BYTES_MAX: usize = 64;
 const LIST_ID_BYTES_MAX: usize = 512;
+/// The method stands among the first lines.
+const CALENDAR_BYTES_MAX: usize = 4 << 10;
 
 pub(super) fn read(
     fields: &[Field<'_>],
@@ -34,14 +38,57 @@ pub(super) fn read(
     let auto_submitted = text("auto-submitted").and_then(word);
     let precedence = text("precedence").and_then(word);
     let list_id = text("list-id").map(|value| list_id(&value));
+    let listed = ["list-post", "list-unsubscribe", "list-help"]
+        .iter()
+        .any(|name| fields.iter().any(|field| field.is(name)));
     let null_path = text("return-path").map(|value| value == "<>");
-    let failed = text("x-failed-recipients").is_some();
+    let failed = text("x-failed-recipients");
+    let replies = [text("x-autoreply"), text("x-autorespond")]
+        .into_iter()
+        .flatten()
+        .any(|value| !value.eq_ignore_ascii_case("no"));
+    let is_bounce = is_report(root, leaves) || is_old_bounce(from, null_path, failed.is_some());
+    let calendar = leaves.iter().find(|leaf| leaf.head.is("text/calendar"));
     Auto {
-        is_bounce: is_report(root, leaves) || is_old_bounce(from, null_path, failed),
+        is_bounce,
+        bounce: is_bounce.then(|| {
+            report::read(
+                leaves,
+                failed.as_deref().unwrap_or_default(),
+                reading,
+                warnings,
+            )
+        }),
+        is_list: list_id.is_some() || listed || precedence.as_deref() == Some("list"),
+        out_of_office: !root.is("multipart/report")
+            && !is_bounce
+            && (replies
+                || auto_submitted.as_deref() == Some("auto-replied")
+                || precedence.as_deref() == Some("auto_reply")),
+        is_calendar: calendar.is_some(),
+        calendar_method: calendar.and_then(|leaf| calendar_method(leaf, warnings)),
         list_id: list_id.map(|id| short(&id, LIST_ID_BYTES_MAX, warnings)),
         auto_submitted,
         precedence,
     }
+}
+
+/// The part's own parameter (RFC 6047 section 2.4), else the calendar's property (RFC 5545 section
+/// 3.7.2).
+fn calendar_method(leaf: &Leaf<'_>, warnings: &mut Warnings) -> Option<String> {
+    let method = match &leaf.head.method {
+        Some(method) => method.clone(),
+        None => {
+            let (start, _) =
+                decode_start(leaf.body, leaf.head.encoding, CALENDAR_BYTES_MAX, warnings);
+            let line = start
+                .split(|byte| *byte == b'\n')
+                .find_map(|line| line.strip_prefix(b"METHOD:"))?;
+            one_line(String::from_utf8_lossy(line).into_owned(), warnings)
+        }
+    };
+    let method = clip(&method, WORD_BYTES_MAX).to_ascii_uppercase();
+    (!method.is_empty()).then_some(method)
 }
 
 /// RFC 2919: the id is in angle brackets, a phrase may precede it.
@@ -59,9 +106,7 @@ fn is_report(root: &Head, leaves: &[Leaf<'_>]) -> bool {
     root.is("multipart/report")
         && match root.report_type.as_deref() {
             Some(kind) => kind.eq_ignore_ascii_case("delivery-status"),
-            None => leaves
-                .iter()
-                .any(|leaf| leaf.head.is("message/delivery-status")),
+            None => leaves.iter().any(report::is_status),
         }
 }
 

@@ -8,6 +8,7 @@
 use std::fmt;
 
 mod address;
+mod authentication;
 mod auto;
 mod charset;
 mod facts;
@@ -15,6 +16,7 @@ mod field;
 mod html;
 mod parse;
 mod part;
+mod report;
 mod salvage;
 mod text;
 mod transfer;
@@ -95,6 +97,8 @@ pub struct Message {
     pub text: Text,
     pub attachments: Vec<Attachment>,
     pub auto: Auto,
+    /// What servers on the way say of the sender, the latest first. Anybody can write such fields.
+    pub authentication: Vec<Authentication>,
     /// Names as written, values decoded, in order.
     pub headers: Vec<(String, String)>,
     pub status: Status,
@@ -164,6 +168,57 @@ pub struct Auto {
     pub list_id: Option<String>,
     /// `bulk`, `list`, `junk` or what else is written, lower case.
     pub precedence: Option<String>,
+    /// It came through a mailing list: any List- field (RFC 2919, RFC 2369), or its precedence.
+    pub is_list: bool,
+    /// A person's absence answers, or another machine that replies to each mail. Never judged by a
+    /// subject.
+    pub out_of_office: bool,
+    /// There is a part of the type text/calendar.
+    pub is_calendar: bool,
+    /// `REQUEST`, `REPLY`, `CANCEL` and the like (RFC 5546), upper case.
+    pub calendar_method: Option<String>,
+    /// What a bounce tells; only of bounces.
+    pub bounce: Option<Bounce>,
+}
+
+/// Which message did not arrive, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Bounce {
+    /// Of the returned message, without angle brackets.
+    pub original_message_id: Option<String>,
+    pub recipients: Vec<Recipient>,
+}
+
+/// One recipient of a message that bounced.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Recipient {
+    /// As the message was sent to, else where it ended.
+    pub address: Option<String>,
+    /// `failed`, `delayed`, `delivered`, `relayed` or `expanded` (RFC 3464 section 2.3.3).
+    pub action: Option<String>,
+    /// `5.1.1` and the like (RFC 3463).
+    pub status: Option<String>,
+    /// The other server's own words.
+    pub diagnostic: Option<String>,
+}
+
+/// One Authentication-Results field (RFC 8601).
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Authentication {
+    /// Which server says so, by its own name for itself; empty where it does not tell.
+    pub authserv_id: String,
+    pub results: Vec<AuthResult>,
+}
+
+/// `spf=pass smtp.mailfrom=example.org`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct AuthResult {
+    /// `spf`, `dkim`, `dmarc`, `arc` and others, lower case.
+    pub method: String,
+    /// `pass`, `fail`, `none` and others, lower case.
+    pub result: String,
+    /// `header.d`, `smtp.mailfrom` and others, in order.
+    pub properties: Vec<(String, String)>,
 }
 
 /// How much of the message was understood. Warnings may come with each.

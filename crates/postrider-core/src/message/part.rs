@@ -17,6 +17,8 @@ pub(super) struct Head {
     pub(super) charset: Option<String>,
     pub(super) boundary: Option<Vec<u8>>,
     pub(super) report_type: Option<String>,
+    /// Of calendar parts (RFC 6047 section 2.4).
+    pub(super) method: Option<String>,
     pub(super) disposition: Option<String>,
     pub(super) filename: Option<String>,
     pub(super) encoding: Encoding,
@@ -71,6 +73,7 @@ impl Head {
         }
         self.charset = short(parsed.attribute("charset"), warnings);
         self.report_type = short(parsed.attribute("report-type"), warnings);
+        self.method = short(parsed.attribute("method"), warnings);
         if self.filename.is_none() {
             self.filename = filename(parsed.attribute("name"), warnings);
         }

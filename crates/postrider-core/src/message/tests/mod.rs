@@ -3,6 +3,7 @@
 use super::*;
 
 mod hostile;
+mod machines;
 mod random;
 mod reading;
 
