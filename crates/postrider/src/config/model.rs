@@ -2,6 +2,7 @@
 //! behind an `Arc` and comparable, so that a reload changes only what differs.
 
 mod credential;
+mod transport;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -11,8 +12,10 @@ use postrider_core::{
     ids::{CredentialKey, EndpointKey, FolderName, MailboxKey},
     watch::Policy,
 };
+use postrider_webhook::format::raw;
 
 pub use credential::*;
+pub use transport::*;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -119,6 +122,7 @@ pub struct Retry {
 pub struct Endpoint {
     pub key: EndpointKey,
     pub url: url::Url,
+    pub format: EndpointFormat,
     /// Newest first; the body is signed with all of them.
     pub secret: Vec<SecretRef>,
     pub types: Vec<EventType>,
@@ -134,6 +138,62 @@ pub struct Endpoint {
     pub allow_plaintext: bool,
     pub ca_file: Option<PathBuf>,
     pub proxy: Proxy,
+    pub transport: Transport,
+}
+
+/// What an endpoint gets.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EndpointFormat {
+    Event,
+    /// The message itself, as a product takes it.
+    Raw {
+        profile: raw::Profile,
+        key: Option<SecretRef>,
+    },
+}
+
+impl EndpointFormat {
+    /// The message itself has to be kept for it.
+    pub fn needs_raw(&self) -> bool {
+        match self {
+            Self::Event => false,
+            Self::Raw { .. } => true,
+        }
+    }
+
+    /// Secrets beside those that sign.
+    fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
+        match self {
+            Self::Event => None,
+            Self::Raw { key, .. } => key.as_ref(),
+        }
+        .into_iter()
+    }
+}
+
+impl Endpoint {
+    pub fn needs_raw(&self) -> bool {
+        self.format.needs_raw()
+    }
+
+    /// It takes messages and nothing else, so there is nothing to ping it with.
+    pub fn needs_message(&self) -> bool {
+        match self.format {
+            EndpointFormat::Event => false,
+            EndpointFormat::Raw { .. } => true,
+        }
+    }
+
+    /// Every secret of the endpoint: those that sign, then those of its format, then those of its
+    /// transport.
+    pub fn secrets(&self) -> Vec<SecretRef> {
+        self.secret
+            .iter()
+            .chain(self.format.secrets())
+            .chain(self.transport.secrets())
+            .cloned()
+            .collect()
+    }
 }
 
 /// What mailboxes of one group have in common (server, folders, endpoints, labels, policy) is one

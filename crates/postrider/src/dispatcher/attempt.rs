@@ -1,81 +1,102 @@
-//! One attempt: render, sign, post. What cannot even be sent is an outcome like any other.
+//! One attempt: load, render, sign, post. What cannot even be sent is an outcome like any other.
 
 use std::{sync::Arc, time::Duration};
 
 use postrider_core::{
-    delivery::{Attempt, Class, Failure},
+    delivery::{Attempt, Class, Failure, classify::Classifier},
+    event::EventType,
     ids::{EndpointKey, MailboxKey},
     time::Wall,
 };
-use postrider_store::{Claimed, EventRow};
+use postrider_store::{Claimed, EventRow, Raw, Store};
 use postrider_webhook::{
+    address::Names,
+    address::{Names, Policy},
+    body::RawMessage,
     client::{Client, Proxy, Sent, Settings},
-    format::{Format, Source},
+    format::{self, Format, RenderError, Source},
     payload,
     sign::Signer,
 };
+use reqwest::header::HeaderMap;
 use secrecy::SecretString;
 
-use crate::{clock, config, config::Endpoint, secrets::SecretList};
+use super::transport;
+use crate::{
+    clock, config,
+    config::{Endpoint, EndpointFormat},
+    secrets::SecretList,
+};
 
 /// All that an attempt needs of its endpoint.
 pub(super) struct Post {
     instance: Arc<str>,
+    /// Where messages are kept; none for what is sent past the store.
+    store: Option<Store>,
     format: Format,
     client: Client,
-    signer: Signer,
+    /// `None`: the endpoint has no signing secret, and needs none.
+    signer: Option<Signer>,
 }
 
 impl Post {
     /// Reads the CA file and keys the signer; the error says what an operator can mend.
     pub(super) fn new(
         instance: &Arc<str>,
+        store: impl Into<Option<Store>>,
         endpoint: &Endpoint,
         secrets: &SecretList,
     ) -> Result<Self, String> {
-        let live: Vec<SecretString> = secrets.live().cloned().collect();
-        let signer = Signer::new(&live).map_err(|error| {
-            let problems: Vec<String> = secrets.problems().collect();
-            if problems.is_empty() {
-                error.to_string()
-            } else {
-                problems.join("; ")
-            }
-        })?;
+        let format = format(endpoint, secrets).map_err(|error| explained(error, secrets))?;
+        let mut classifier = endpoint.classifier.clone();
+        let Classifier { rules } = format.classifier();
+        classifier.rules.extend(rules);
         let settings = Settings {
             url: endpoint.url.clone(),
             timeout: endpoint.timeout,
             connections_max: usize::try_from(endpoint.max_in_flight).unwrap_or(usize::MAX),
             ca_file: endpoint.ca_file.clone(),
+            identity: transport::identity(endpoint, secrets)?,
+            headers: transport::headers(endpoint, secrets)?,
+            addresses: endpoint.transport.addresses,
+            names: Names::System,
+            identity: None,
+            headers: HeaderMap::new(),
+            addresses: Policy::default(),
+            names: Names::default(),
             proxy: match &endpoint.proxy {
                 config::Proxy::None => Proxy::None,
                 config::Proxy::Env => Proxy::Env,
                 config::Proxy::Url(url) => Proxy::Url(url.clone()),
             },
-            classifier: endpoint.classifier.clone(),
+            classifier,
         };
         let client = Client::new(&settings).map_err(|error| error.to_string())?;
         Ok(Self {
             instance: Arc::clone(instance),
-            format: Format::Event {
-                url: endpoint.url.clone(),
-            },
+            store: store.into(),
+            format,
             client,
-            signer,
+            signer: signer(endpoint, secrets).map_err(|error| explained(error, secrets))?,
         })
     }
 
     pub(super) async fn send(self: Arc<Self>, claimed: &Claimed) -> Sent {
+        let raw = match self.message(claimed).await {
+            Ok(raw) => raw,
+            Err(why) => return failed(Failure::Unsendable, why),
+        };
         let mut answers = Vec::new();
         let mut sent = None;
         loop {
             let now = clock::wall();
-            let source = self.source(claimed, now);
+            let source = self.source(claimed, raw.as_ref(), now);
             match self.format.request(&source, &answers) {
                 Ok(Some(rendered)) => {
+                    let signer = self.signer.as_ref();
                     let one = self
                         .client
-                        .send(&self.signer, claimed.event.id, now.seconds(), rendered)
+                        .send(signer, claimed.event.id, now.seconds(), rendered)
                         .await;
                     if one.attempt.class() != Class::Delivered {
                         return one;
@@ -88,12 +109,42 @@ impl Post {
                         || failed(Failure::Unsendable, "there is nothing to send".to_owned());
                     return sent.unwrap_or_else(nothing);
                 }
-                Err(error) => return failed(Failure::Unsendable, error.to_string()),
+                Err(error) => {
+                    let failure = match error {
+                        RenderError::NoMessage | RenderError::NotAMessage(_) => Failure::Unfit,
+                        RenderError::Other(_) => Failure::Unsendable,
+                    };
+                    return failed(failure, error.to_string());
+                }
             }
         }
     }
 
-    fn source<'a>(&'a self, claimed: &'a Claimed, now: Wall) -> Source<'a> {
+    /// The message itself, where the format takes it and it is kept.
+    async fn message(&self, claimed: &Claimed) -> Result<Option<RawMessage>, String> {
+        let event = &claimed.event;
+        let Some(store) = self
+            .store
+            .as_ref()
+            .filter(|_| self.format.needs_raw() && event.event_type == EventType::MessageReceived)
+        else {
+            return Ok(None);
+        };
+        match store.raw(event.id).await {
+            Ok(raw) => Ok(raw.map(|raw| match raw {
+                Raw::Bytes(bytes) => RawMessage::Bytes(bytes),
+                Raw::File { path, len } => RawMessage::File { path, len },
+            })),
+            Err(error) => Err(format!("the message cannot be read: {error}")),
+        }
+    }
+
+    fn source<'a>(
+        &'a self,
+        claimed: &'a Claimed,
+        raw: Option<&'a RawMessage>,
+        now: Wall,
+    ) -> Source<'a> {
         let event = &claimed.event;
         let event = payload::RenderInput {
             id: event.id,
@@ -110,11 +161,40 @@ impl Post {
             replay: claimed.replay.as_deref(),
             stepped_aside: claimed.aside && claimed.replay.is_none(),
         };
-        Source {
-            event,
-            raw: None,
-            now,
+        Source { event, raw, now }
+    }
+}
+
+/// The format with its live secrets, which come after those that sign.
+fn format(endpoint: &Endpoint, secrets: &SecretList) -> Result<Format, String> {
+    let url = endpoint.url.clone();
+    Ok(match &endpoint.format {
+        EndpointFormat::Event => Format::Event { url },
+        EndpointFormat::Raw { profile, .. } => {
+            let key = secrets.get(endpoint.secret.len());
+            Format::Raw(format::raw::Raw::new(profile.clone(), &url, key)?)
         }
+    })
+}
+
+fn signer(endpoint: &Endpoint, secrets: &SecretList) -> Result<Option<Signer>, String> {
+    if endpoint.secret.is_empty() && endpoint.format != EndpointFormat::Event {
+        return Ok(None);
+    }
+    let live: Vec<SecretString> = (0..endpoint.secret.len())
+        .filter_map(|index| secrets.get(index).cloned())
+        .collect();
+    let signer = Signer::new(&live).map_err(|error| error.to_string())?;
+    Ok(Some(signer))
+}
+
+/// What is wrong with the references says more than what is missing for it.
+fn explained(error: String, secrets: &SecretList) -> String {
+    let problems: Vec<String> = secrets.problems().collect();
+    if problems.is_empty() {
+        error
+    } else {
+        problems.join("; ")
     }
 }
 

@@ -8,6 +8,7 @@ mod lane;
 mod line;
 mod status;
 mod storage;
+mod transport;
 
 #[cfg(test)]
 mod tests;
@@ -320,7 +321,7 @@ impl Dispatcher {
             .ok_or_else(|| OrderError::Unknown(endpoint.clone()))?;
         let deps = &self.0.deps;
         let settings = line.endpoint();
-        let list = deps.secrets.watch(&settings.secret).borrow().clone();
+        let list = deps.secrets.watch(&settings.secrets()).borrow().clone();
         let told = ping(&deps.instance, &settings, &list).await;
         if told.outcome == "delivered" {
             line.order(Order::Probe);
@@ -401,7 +402,7 @@ pub async fn ping(instance: &Arc<str>, settings: &Endpoint, secrets: &SecretList
         data: data.to_string().into(),
     };
     let claimed = attempt::unstored(endpoint, event);
-    let sent = match Post::new(instance, settings, secrets) {
+    let sent = match Post::new(instance, None, settings, secrets) {
         Ok(post) => Arc::new(post).send(&claimed).await,
         Err(why) => attempt::not_sent(why),
     };

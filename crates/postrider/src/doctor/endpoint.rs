@@ -32,7 +32,14 @@ pub(super) async fn ping(
         };
     };
     let started = clock::monotonic();
-    let list = secrets.watch(&endpoint.secret).borrow().clone();
+    if endpoint.needs_message() {
+        let note = format!("{}: its format carries messages alone", endpoint.key);
+        return Pinged {
+            step: Step::skipped(StepName::Endpoint, &note),
+            diagnosis: None,
+        };
+    }
+    let list = secrets.watch(&endpoint.secrets()).borrow().clone();
     let pinged = dispatcher::ping(instance, endpoint, &list).await;
     let took = clock::monotonic() - started;
     let key = endpoint.key.as_str();

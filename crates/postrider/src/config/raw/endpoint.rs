@@ -1,9 +1,11 @@
 //! Endpoints as they are written.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{SecretRefs, Span};
+use super::{OneSecretRef, SecretRefs, Span};
 
 /// A webhook destination.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -11,7 +13,11 @@ use super::{SecretRefs, Span};
 pub(crate) struct Endpoint {
     /// Where events are posted. https, or http to this machine. No credentials in it.
     pub(crate) url: Option<String>,
-    /// The signing secret (`whsec_…`), by reference. With a list, bodies are signed with all of them.
+    /// What is posted: `event` (the event as JSON), or `raw` (the message itself, as the product in `raw` takes it).
+    pub(crate) format: Format,
+    /// raw: which product the endpoint is, and what it is told beside the message.
+    pub(crate) raw: Product,
+    /// The signing secret (`whsec_…`), by reference. With a list, bodies are signed with all of them. With `format = "raw"` it may be left out.
     pub(crate) secret: Option<SecretRefs>,
     /// The event types to send, or `["*"]` for all.
     pub(crate) types: Vec<String>,
@@ -36,12 +42,23 @@ pub(crate) struct Endpoint {
     pub(crate) ca_file: Option<String>,
     /// Overrides `network.proxy`.
     pub(crate) proxy: Option<String>,
+    /// Headers that each request carries, by name, their values by reference: `headers = { "X-Api-Key" = { env = "KEY" } }`. Not `webhook-…`, `Host`, `Content-Type` and the like, which postrider writes itself.
+    pub(crate) headers: BTreeMap<String, OneSecretRef>,
+    /// A certificate to show to a receiver that asks for one (mutual TLS): `{ file = "client.pem" }` (PEM with certificate and key), or `{ file = "cert.pem", key = {reference} }`.
+    pub(crate) client_certificate: Option<ClientCertificate>,
+    /// Requests per second at most, spread evenly; what comes in a burst of up to a second's number goes at once. Attempts count, not successes. Default: no limit.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(crate) rate: Option<u32>,
+    /// Connect to public addresses alone: not to loopback, private networks (RFC 1918, RFC 6598, RFC 4193) and others that are not reachable from everywhere. Link-local, metadata, unspecified and multicast addresses are never connected to.
+    pub(crate) strict_addresses: bool,
 }
 
 impl Default for Endpoint {
     fn default() -> Self {
         Self {
             url: None,
+            format: Format::Event,
+            raw: Product::default(),
             secret: None,
             types: vec!["message.received".to_owned()],
             max_in_flight: 4,
@@ -53,8 +70,74 @@ impl Default for Endpoint {
             allow_plaintext: false,
             ca_file: None,
             proxy: None,
+            headers: BTreeMap::new(),
+            client_certificate: None,
+            rate: None,
+            strict_addresses: false,
         }
     }
+}
+
+/// A client certificate and its key.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct ClientCertificate {
+    /// PEM: the certificate first, then those that it was signed by; the key too, unless `key` is given.
+    pub(crate) file: Option<String>,
+    /// The private key (PEM, PKCS#8), by reference.
+    pub(crate) key: Option<OneSecretRef>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    Event,
+    Raw,
+}
+
+/// A product that takes messages (RFC 5322) over HTTP. `url` is its base URL; its path is added.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct Product {
+    /// `osticket`, `rt` (Request Tracker), `redmine`, `action_mailbox` (Rails, Chatwoot), `gitlab`, `discourse` or `odoo`.
+    pub(crate) profile: Option<Profile>,
+    /// The product's own secret, by reference: osticket, redmine, discourse: the API key. action_mailbox: the ingress password. gitlab: the webhook secret (base64). odoo: the password or API key. rt has none.
+    pub(crate) key: Option<OneSecretRef>,
+    /// rt: the queue for new tickets. Default: RT's first.
+    pub(crate) queue: Option<String>,
+    /// rt: `correspond` (the default) or `comment`.
+    pub(crate) action: Option<String>,
+    /// redmine: the identifier of the project for new issues.
+    pub(crate) project: Option<String>,
+    /// redmine: further fields, such as `unknown_user = "create"`, `no_permission_check = "1"` or `"issue[tracker]" = "Support"`.
+    pub(crate) fields: BTreeMap<String, String>,
+    /// action_mailbox: default `actionmailbox`. discourse: the user that the key belongs to, default `system`. odoo: the user's number.
+    pub(crate) user: Option<String>,
+    /// gitlab: `incoming_email` (the default) or `service_desk_email`.
+    pub(crate) mailbox_type: Option<MailboxType>,
+    /// odoo: the database.
+    pub(crate) database: Option<String>,
+    /// odoo: the model of records for mail that no alias fits, such as `helpdesk.ticket`. Default: such mail is refused.
+    pub(crate) model: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Profile {
+    Osticket,
+    Rt,
+    Redmine,
+    ActionMailbox,
+    Gitlab,
+    Discourse,
+    Odoo,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MailboxType {
+    IncomingEmail,
+    ServiceDeskEmail,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
@@ -64,7 +147,6 @@ pub(crate) enum Order {
     Mailbox,
     Thread,
 }
-
 
 /// When what was not accepted is sent again.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

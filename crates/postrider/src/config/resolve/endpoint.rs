@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use postrider_core::{
     delivery::{
         Class,
-        classify::{Classifier, Rule, Statuses},
+        classify::{self, Classifier, Rule, Statuses},
         order::Order,
     },
     event::EventType,
     ids::EndpointKey,
 };
 
-use super::{Findings, secrets::references};
+use super::{Findings, format, secrets::references, transport};
 use crate::config::{
     model::{Endpoint, Proxy, Retry},
     problem::nearest,
@@ -29,15 +29,24 @@ pub(super) fn endpoints(
         let path = format!("endpoints.{name}");
         findings.check_key(&path, name);
         let url = url(&path, written, findings);
-        let secret = references(&format!("{path}.secret"), written.secret.as_ref(), findings);
+        let format = format::format(&path, written, findings);
+        let secret = match (written.format, &written.secret) {
+            (raw::Format::Raw, None) => Vec::new(),
+            (raw::Format::Raw | raw::Format::Event, secret) => {
+                references(&format!("{path}.secret"), secret.as_ref(), findings)
+            }
+        };
         let types = types(&path, &written.types, findings);
+        let types = format::types(&path, written.format, types, findings);
         let ca_file = findings.ca_file(&format!("{path}.ca_file"), written.ca_file.as_ref());
         let proxy = findings.proxy(&format!("{path}.proxy"), written.proxy.as_ref(), proxy);
+        let transport = transport::transport(&path, written, findings);
         let key = EndpointKey::new(name.as_str());
-        if let Some(url) = url {
+        if let (Some(url), Some(format)) = (url, format) {
             let endpoint = Endpoint {
                 key: key.clone(),
                 url,
+                format,
                 secret,
                 types,
                 max_in_flight: written.max_in_flight,
@@ -53,6 +62,7 @@ pub(super) fn endpoints(
                 allow_plaintext: written.allow_plaintext,
                 ca_file,
                 proxy,
+                transport,
             };
             endpoints.insert(key, Arc::new(endpoint));
         }
@@ -80,7 +90,7 @@ fn url(path: &str, written: &raw::Endpoint, findings: &mut Findings<'_>) -> Opti
         let hint = "remove them: bodies are signed, the receiver checks the signature";
         findings.error(&path, what, hint);
     }
-    if let Some(why) = refused_address(&url) {
+    if let Some(why) = refused_address(&url, written) {
         let what = format!("`{path}` is {why}, where nothing is ever posted");
         findings.error(&path, what, "write the receiver's own name or address");
     }
@@ -103,13 +113,15 @@ fn url(path: &str, written: &raw::Endpoint, findings: &mut Findings<'_>) -> Opti
 }
 
 /// A literal address that the sink refuses to connect to; names are judged when they are resolved.
-fn refused_address(url: &url::Url) -> Option<postrider_webhook::address::Refused> {
-    let address = match url.host()? {
-        url::Host::Ipv4(address) => address.into(),
-        url::Host::Ipv6(address) => address.into(),
-        url::Host::Domain(_) => return None,
+fn refused_address(
+    url: &url::Url,
+    written: &raw::Endpoint,
+) -> Option<postrider_webhook::address::Refused> {
+    let policy = match written.strict_addresses {
+        true => postrider_webhook::address::Policy::Public,
+        false => postrider_webhook::address::Policy::Operator,
     };
-    postrider_webhook::address::refused(address)
+    policy.refused_literal(url)
 }
 
 /// Whether a URL stays on this machine.
@@ -202,7 +214,10 @@ fn classifier(path: &str, written: &[raw::Classify], findings: &mut Findings<'_>
             } else {
                 Statuses::Ranges(ranges)
             },
-            body: rule.body.clone(),
+            body: rule
+                .body
+                .clone()
+                .map_or(classify::Text::Any, classify::Text::Holds),
             class: match class {
                 raw::Class::Delivered => Class::Delivered,
                 raw::Class::Refused => Class::Refused,

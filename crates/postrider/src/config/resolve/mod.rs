@@ -3,10 +3,12 @@
 
 mod credential;
 mod endpoint;
+mod format;
 mod mailbox;
 mod secrets;
 mod server;
 mod settings;
+mod transport;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

@@ -85,8 +85,14 @@ fn policy(policy: &RetryPolicy, endpoint: &Endpoint) -> RetryPolicy {
 impl Lane {
     pub(super) fn new(deps: Deps, line: Arc<Line>) -> Self {
         let endpoint = line.endpoint();
-        let mut secrets = deps.secrets.watch(&endpoint.secret);
-        let post = Post::new(&deps.instance, &endpoint, &secrets.borrow_and_update()).map(Arc::new);
+        let mut secrets = deps.secrets.watch(&endpoint.secrets());
+        let post = Post::new(
+            &deps.instance,
+            deps.store.clone(),
+            &endpoint,
+            &secrets.borrow_and_update(),
+        )
+        .map(Arc::new);
         let unorder = endpoint.order == OrderBy::None;
         Self {
             health: EndpointHealth::new(policy(&deps.policy, &endpoint), endpoint.max_in_flight),
@@ -169,8 +175,8 @@ impl Lane {
         if *endpoint == *self.endpoint {
             return;
         }
-        if endpoint.secret != self.endpoint.secret {
-            self.secrets = self.deps.secrets.watch(&endpoint.secret);
+        if endpoint.secrets() != self.endpoint.secrets() {
+            self.secrets = self.deps.secrets.watch(&endpoint.secrets());
         }
         self.health
             .reconfigure(policy(&self.deps.policy, &endpoint), endpoint.max_in_flight);
@@ -184,7 +190,13 @@ impl Lane {
     /// New secrets or settings.
     fn prepare(&mut self) {
         let secrets = Arc::clone(&self.secrets.borrow_and_update());
-        self.post = Post::new(&self.deps.instance, &self.endpoint, &secrets).map(Arc::new);
+        self.post = Post::new(
+            &self.deps.instance,
+            self.deps.store.clone(),
+            &self.endpoint,
+            &secrets,
+        )
+        .map(Arc::new);
         self.hope();
     }
 

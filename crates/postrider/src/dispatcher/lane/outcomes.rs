@@ -120,6 +120,7 @@ impl Lane {
             DeadReason::Aborted => {
                 format!("the receiver will never take it (webhook-delivery: abort-message); last: {note}")
             }
+            DeadReason::Unfit => note.to_owned(),
             DeadReason::Refused => {
                 format!("refused again and again while others were accepted; last: {note}")
             }

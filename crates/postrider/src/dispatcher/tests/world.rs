@@ -44,6 +44,7 @@ pub(super) fn endpoint(receiver: &Receiver) -> Endpoint {
     Endpoint {
         key: key(),
         url: format!("http://{}/hook", receiver.at).parse().unwrap(),
+        format: config::EndpointFormat::Event,
         secret: vec![SecretRef::Env(VARIABLE.to_owned())],
         types: vec![EventType::MessageReceived],
         max_in_flight: 4,

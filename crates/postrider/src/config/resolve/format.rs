@@ -1,0 +1,203 @@
+//! What an endpoint gets: the keys of its format, those that belong to another one, and those that
+//! are missing.
+
+use postrider_core::event::EventType;
+use postrider_webhook::format::raw::Profile;
+
+use super::{Findings, secrets::one};
+use crate::config::{model::EndpointFormat, raw};
+
+pub(super) fn format(
+    path: &str,
+    written: &raw::Endpoint,
+    findings: &mut Findings<'_>,
+) -> Option<EndpointFormat> {
+    let path = format!("{path}.raw");
+    match written.format {
+        raw::Format::Event => {
+            if let Some(key) = written_keys(&written.raw).next() {
+                let path = format!("{path}.{key}");
+                let what = format!("`{path}` has no effect without `format = \"raw\"`");
+                findings.error(&path, what, "write the format, or remove the key");
+            }
+            Some(EndpointFormat::Event)
+        }
+        raw::Format::Raw => product(&path, &written.raw, findings),
+    }
+}
+
+/// A format that carries messages gets no other events.
+pub(super) fn types(
+    path: &str,
+    format: raw::Format,
+    types: Vec<EventType>,
+    findings: &mut Findings<'_>,
+) -> Vec<EventType> {
+    let others = types.iter().any(|kind| *kind != EventType::MessageReceived);
+    if format == raw::Format::Event || !others {
+        return types;
+    }
+    let path = format!("{path}.types");
+    let what = format!("`{path}`: format \"raw\" carries messages alone; other types are not sent");
+    let hint = "leave `types` out, and send the others to an endpoint with format \"event\"";
+    findings.warn(&path, what, hint);
+    types
+        .into_iter()
+        .filter(|kind| *kind == EventType::MessageReceived)
+        .collect()
+}
+
+fn product(
+    path: &str,
+    written: &raw::Product,
+    findings: &mut Findings<'_>,
+) -> Option<EndpointFormat> {
+    let Some(name) = written.profile else {
+        let hint =
+            "write the product: osticket, rt, redmine, action_mailbox, gitlab, discourse or odoo";
+        findings.missing(&format!("{path}.profile"), hint);
+        return None;
+    };
+    let known = keys_of(name);
+    for key in written_keys(written) {
+        if key != "profile" && !known.contains(&key) {
+            let path = format!("{path}.{key}");
+            let what = format!("`{path}` means nothing to this product");
+            let hint = match known {
+                [] => "it takes no further keys".to_owned(),
+                known => format!("it takes: {}", known.join(", ")),
+            };
+            findings.error(&path, what, &hint);
+        }
+    }
+    plain(path, written, findings);
+    let profile = profile(path, name, written, findings)?;
+    let key = match &written.key {
+        Some(key) => one(&format!("{path}.key"), key, findings),
+        None if profile.needs_key() => {
+            let hint = "write { file = \"/run/secrets/NAME\" }, { env = \"NAME\" } or { credential = \"NAME\" }";
+            findings.missing(&format!("{path}.key"), hint);
+            return None;
+        }
+        None => None,
+    };
+    Some(EndpointFormat::Raw { profile, key })
+}
+
+fn profile(
+    path: &str,
+    name: raw::Profile,
+    written: &raw::Product,
+    findings: &mut Findings<'_>,
+) -> Option<Profile> {
+    let or = |value: &Option<String>, otherwise: &str| {
+        value.clone().unwrap_or_else(|| otherwise.to_owned())
+    };
+    Some(match name {
+        raw::Profile::Osticket => Profile::Osticket,
+        raw::Profile::Rt => Profile::Rt {
+            queue: written.queue.clone(),
+            action: or(&written.action, "correspond"),
+        },
+        raw::Profile::Redmine => Profile::Redmine {
+            project: written.project.clone(),
+            fields: written.fields.clone(),
+        },
+        raw::Profile::ActionMailbox => Profile::ActionMailbox {
+            user: or(&written.user, "actionmailbox"),
+        },
+        raw::Profile::Gitlab => Profile::Gitlab {
+            mailbox_type: match written.mailbox_type {
+                None | Some(raw::MailboxType::IncomingEmail) => "incoming_email",
+                Some(raw::MailboxType::ServiceDeskEmail) => "service_desk_email",
+            }
+            .to_owned(),
+        },
+        raw::Profile::Discourse => Profile::Discourse {
+            user: or(&written.user, "system"),
+        },
+        raw::Profile::Odoo => return odoo(path, written, findings),
+    })
+}
+
+fn odoo(path: &str, written: &raw::Product, findings: &mut Findings<'_>) -> Option<Profile> {
+    if written.database.is_none() {
+        findings.missing(&format!("{path}.database"), "write the database's name");
+    }
+    let path = format!("{path}.user");
+    let hint = "the number of the user, as Odoo's own gateway script takes it (`-u`)";
+    let user = match written.user.as_deref().map(str::parse) {
+        Some(Ok(user)) => Some(user),
+        Some(Err(_)) => {
+            findings.error(&path, format!("`{path}` is no number"), hint);
+            None
+        }
+        None => {
+            findings.missing(&path, hint);
+            None
+        }
+    };
+    Some(Profile::Odoo {
+        database: written.database.clone()?,
+        user: user?,
+        model: written.model.clone(),
+    })
+}
+
+/// None of these texts may end a line or a field of the request that it stands in.
+fn plain(path: &str, written: &raw::Product, findings: &mut Findings<'_>) {
+    let single = [
+        ("queue", &written.queue),
+        ("action", &written.action),
+        ("project", &written.project),
+        ("user", &written.user),
+        ("database", &written.database),
+        ("model", &written.model),
+    ];
+    let single = single
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value.as_ref()?)));
+    let fields = written.fields.iter().flat_map(|(name, value)| {
+        [
+            (format!("fields.{name}"), name),
+            (format!("fields.{name}"), value),
+        ]
+    });
+    let odd: Vec<String> = single
+        .chain(fields)
+        .filter(|(_, value)| value.chars().any(char::is_control))
+        .map(|(key, _)| format!("{path}.{key}"))
+        .collect();
+    for path in odd {
+        let what = format!("`{path}` has a control character in it");
+        findings.error(&path, what, "write it in one line");
+    }
+}
+
+fn keys_of(profile: raw::Profile) -> &'static [&'static str] {
+    match profile {
+        raw::Profile::Osticket => &["key"],
+        raw::Profile::Rt => &["queue", "action"],
+        raw::Profile::Redmine => &["key", "project", "fields"],
+        raw::Profile::ActionMailbox | raw::Profile::Discourse => &["key", "user"],
+        raw::Profile::Gitlab => &["key", "mailbox_type"],
+        raw::Profile::Odoo => &["key", "user", "database", "model"],
+    }
+}
+
+fn written_keys(written: &raw::Product) -> impl Iterator<Item = &'static str> {
+    [
+        ("profile", written.profile.is_some()),
+        ("key", written.key.is_some()),
+        ("queue", written.queue.is_some()),
+        ("action", written.action.is_some()),
+        ("project", written.project.is_some()),
+        ("fields", !written.fields.is_empty()),
+        ("user", written.user.is_some()),
+        ("mailbox_type", written.mailbox_type.is_some()),
+        ("database", written.database.is_some()),
+        ("model", written.model.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(key, is_written)| is_written.then_some(key))
+}
