@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 mod data;
 mod fit;
+mod machine;
 mod sample;
 
 #[cfg(test)]
@@ -54,6 +55,8 @@ pub struct MessageContext<'a> {
     pub server_folder: &'a str,
     pub gmail: Option<GmailIds>,
     pub fingerprint: Fingerprint,
+    /// Whose Authentication-Results are believed.
+    pub trusted_authserv_id: Option<&'a str>,
 }
 
 /// Gmail's own ids, which are the same wherever the message lies.

@@ -66,7 +66,9 @@ fn result(mut words: impl Iterator<Item = String>) -> Option<AuthResult> {
             && !name.is_empty()
         {
             let name = token(&name.to_ascii_lowercase());
-            one.properties.push((name, token(value)));
+            if !one.properties.iter().any(|(known, _)| *known == name) {
+                one.properties.push((name, token(value)));
+            }
         }
     }
     Some(one)

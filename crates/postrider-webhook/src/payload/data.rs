@@ -7,7 +7,10 @@ use postrider_core::{
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::{MailboxRef, MessageContext, RenderInput};
+use super::{
+    MailboxRef, MessageContext, RenderInput,
+    machine::{Authenticated, Auto},
+};
 
 /// What CloudEvents and Standard Webhooks ask for, around `data`.
 #[derive(Serialize)]
@@ -112,6 +115,7 @@ pub(super) struct Data<'a> {
     pub(super) text: Text<'a>,
     pub(super) attachments: Files<'a>,
     pub(super) auto: Auto<'a>,
+    pub(super) authentication: Option<Authenticated<'a>>,
     pub(super) headers: &'a [(String, String)],
     pub(super) parse: Parse,
 }
@@ -221,14 +225,6 @@ impl<'a> File<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct Auto<'a> {
-    auto_submitted: Option<&'a str>,
-    is_bounce: bool,
-    pub(super) list_id: Option<&'a str>,
-    precedence: Option<&'a str>,
-}
-
-#[derive(Serialize)]
 pub(super) struct Parse {
     status: &'static str,
     #[serde(serialize_with = "codes")]
@@ -275,12 +271,8 @@ impl<'a> Data<'a> {
                 truncated: message.text.truncated,
             },
             attachments: Files(&message.attachments),
-            auto: Auto {
-                auto_submitted: message.auto.auto_submitted.as_deref(),
-                is_bounce: message.auto.is_bounce,
-                list_id: message.auto.list_id.as_deref(),
-                precedence: message.auto.precedence.as_deref(),
-            },
+            auto: Auto::of(&message.auto),
+            authentication: Authenticated::of(&message.authentication, context.trusted_authserv_id),
             headers: &message.headers,
             parse: Parse {
                 status: message.status.as_str(),

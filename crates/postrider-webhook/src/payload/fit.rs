@@ -1,10 +1,13 @@
 //! Makes `data` fit: lengths are those of escaped JSON, so one pass of cutting is enough. What
 //! is worth least to a receiver goes first, and each cut leaves its mark.
 
-use postrider_core::message::{Address, Attachment, Warning, Warnings};
+use postrider_core::message::{self, Address, Attachment, AuthResult, Warning, Warnings};
 use serde::Serialize;
 
-use super::data::{Data, File, Person};
+use super::{
+    data::{Data, File, Person},
+    machine::{Recipient, Told},
+};
 
 /// What the marks of all cuts may add.
 const MARKS_BYTES: usize = 160;
@@ -44,7 +47,15 @@ fn cut_lists(data: &mut Data<'_>, need: &mut usize, marks: &mut Warnings) {
     if cut_list(&mut data.attachments.0, need, 0, file) {
         marks.add(Warning::AttachmentsCut);
     }
+    let results = data.authentication.as_mut();
+    let told = results.is_some_and(|found| cut_results(&mut found.results, need));
+    let bounced = data.auto.bounce.as_mut().is_some_and(|bounce| {
+        let cost = |one: &message::Recipient| json_len(&Recipient::of(one));
+        cut_list(&mut bounce.recipients.0, need, 1, cost)
+    });
     let cut = [
+        told,
+        bounced,
         cut_list(&mut data.imap.flags, need, 0, text),
         cut_list(&mut data.cc.0, need, 0, person),
         cut_list(&mut data.to.0, need, 0, person),
@@ -52,10 +63,25 @@ fn cut_lists(data: &mut Data<'_>, need: &mut usize, marks: &mut Warnings) {
         cut_list(&mut data.message.references, need, 0, text),
         cut_list(&mut data.reply_to.0, need, 0, person),
         cut_list(&mut data.from.0, need, 1, person),
+        data.auto.bounce.as_mut().is_some_and(|bounce| {
+            let cost = |one: &message::Recipient| json_len(&Recipient::of(one));
+            cut_list(&mut bounce.recipients.0, need, 0, cost)
+        }),
     ];
     if cut.contains(&true) {
         marks.add(Warning::ListsCut);
     }
+}
+
+/// The short forms beside the list stay.
+fn cut_results(results: &mut Vec<&AuthResult>, need: &mut usize) -> bool {
+    let before = results.len();
+    while *need > 0
+        && let Some(last) = results.pop()
+    {
+        *need = need.saturating_sub(json_len(&Told::of(last)));
+    }
+    results.len() < before
 }
 
 /// Short texts lose their ends. Only a body of the smallest size comes to this.
@@ -69,6 +95,9 @@ fn cut_fields(data: &mut Data<'_>, marks: &mut Warnings) {
         &mut message.message_id,
         &mut data.auto.list_id,
     ];
+    if let Some(bounce) = &mut data.auto.bounce {
+        fields.push(&mut bounce.original_message_id);
+    }
     if let Some(sender) = &mut data.sender {
         fields.extend([&mut sender.name, &mut sender.address]);
     }

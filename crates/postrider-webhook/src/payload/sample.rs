@@ -14,6 +14,8 @@ use super::{MailboxRef, MessageContext, RenderInput, message_data, render};
 
 const MAIL: &str = "Received: from mail.example.org (mail.example.org [192.0.2.7])\r\n\
 \tby mx.contoso.example with ESMTPS; Thu, 25 Apr 2024 16:00:02 +0000\r\n\
+Authentication-Results: mx.contoso.example; spf=pass smtp.mailfrom=example.org; dkim=pass header.d=example.org;\r\n \
+dmarc=pass header.from=example.org\r\n\
 Delivered-To: support@contoso.example\r\n\
 Message-ID: <20240425180000.1@example.org>\r\n\
 In-Reply-To: <20240424090000.7@contoso.example>\r\n\
@@ -68,6 +70,7 @@ pub fn sample() -> String {
         server_folder: "INBOX",
         gmail: None,
         fingerprint,
+        trusted_authserv_id: Some("mx.contoso.example"),
     };
     let identity = Identity {
         instance: "prod".into(),

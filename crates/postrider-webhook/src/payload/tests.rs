@@ -1,6 +1,9 @@
 use std::collections::BTreeSet;
 
-use postrider_core::message::{Address, Attachment, Auto, ParseLimits, PlainSource, Text, parse};
+use postrider_core::message::{
+    Address, Attachment, AuthResult, Authentication, Auto, Bounce, ParseLimits, PlainSource,
+    Recipient, Text, parse,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -26,6 +29,7 @@ fn context<'a>(labels: &'a BTreeMap<String, String>, flags: &'a [String]) -> Mes
         server_folder: "INBOX",
         gmail: None,
         fingerprint: Fingerprint([7; 32]),
+        trusted_authserv_id: Some("mx.example"),
     }
 }
 
@@ -79,13 +83,19 @@ const KEYS: &str = "specversion id source type subject time timestamp dataschema
     data.message.subject data.message.date data.message.date_raw data.message.fingerprint \
     data.from data.sender data.to data.cc data.reply_to data.delivered_to \
     data.text data.text.plain data.text.plain_source data.text.html data.text.truncated data.attachments \
-    data.auto data.auto.auto_submitted data.auto.is_bounce data.auto.list_id data.auto.precedence data.headers \
+    data.auto data.auto.auto_submitted data.auto.is_bounce data.auto.list_id data.auto.precedence data.auto.is_list \
+    data.auto.out_of_office data.auto.is_calendar data.auto.calendar_method data.auto.bounce data.authentication data.headers \
     data.parse data.parse.status data.parse.warnings \
     data.delivery data.delivery.attempt data.delivery.first_attempt_at data.delivery.replay data.delivery.stepped_aside";
 const ITEM_KEYS: &str = "data.from.name data.from.address data.to.name data.to.address data.mailbox.labels.team \
     data.attachments.index data.attachments.filename data.attachments.content_type data.attachments.size \
     data.attachments.sha256 data.attachments.disposition data.attachments.content_id data.attachments.included \
-    data.attachments.omitted_reason data.attachments.href";
+    data.attachments.omitted_reason data.attachments.href \
+    data.authentication.authserv_id data.authentication.spf data.authentication.dkim data.authentication.dmarc \
+    data.authentication.arc data.authentication.results data.authentication.results.method data.authentication.results.result \
+    data.authentication.results.properties data.authentication.results.properties.smtp.mailfrom";
+const BOUNCE_KEYS: &str = "data.auto.bounce.original_message_id data.auto.bounce.recipients data.auto.bounce.recipients.address \
+    data.auto.bounce.recipients.action data.auto.bounce.recipients.status data.auto.bounce.recipients.diagnostic";
 
 fn paths(lists: &[&str]) -> BTreeSet<String> {
     lists
@@ -105,6 +115,67 @@ fn every_key_is_always_there() {
     let mut found = BTreeSet::new();
     keys(&rendered(&attempt(&data)), "", &mut found);
     assert_eq!(found, paths(&[KEYS, "data.mailbox.labels.team"]));
+
+    let bounce = Message {
+        auto: Auto {
+            bounce: Some(Bounce {
+                original_message_id: None,
+                recipients: vec![Recipient::default()],
+            }),
+            ..Auto::default()
+        },
+        ..Message::default()
+    };
+    let (data, _) = data_of(&bounce, 64 << 10);
+    let mut found = BTreeSet::new();
+    keys(&rendered(&attempt(&data)), "", &mut found);
+    assert_eq!(
+        found,
+        paths(&[KEYS, BOUNCE_KEYS, "data.mailbox.labels.team"])
+    );
+}
+
+fn authentication(headers: &str, trusted: Option<&str>) -> Value {
+    let raw = format!("Subject: a\r\n{headers}\r\n\r\nb");
+    let message = parse(raw.as_bytes(), &ParseLimits::default());
+    let labels = labels();
+    let context = MessageContext {
+        trusted_authserv_id: trusted,
+        ..context(&labels, &[])
+    };
+    let data = message_data(&context, &message, 64 << 10);
+    let value: Value = serde_json::from_slice(&data.json).unwrap();
+    value["authentication"].clone()
+}
+
+#[test]
+fn only_the_trusted_servers_word_on_the_sender_is_told() {
+    let forged = "Authentication-Results: evil.example; spf=pass; dkim=pass; dmarc=pass";
+    assert_eq!(authentication(forged, None), Value::Null);
+    assert_eq!(authentication(forged, Some("mx.example")), Value::Null);
+    assert_eq!(authentication(forged, Some("")), Value::Null);
+
+    let both = format!(
+        "Authentication-Results: MX.example; spf=fail smtp.mailfrom=a.example;\r\n dkim=fail; dkim=pass header.d=a.example\r\n{forged}\r\n\
+         Authentication-Results: mx.example; spf=pass; arc=none"
+    );
+    assert_eq!(
+        authentication(&both, Some("mx.example")),
+        json!({"authserv_id": "MX.example", "spf": "fail", "dkim": "pass", "dmarc": null, "arc": "none", "results": [
+            {"method": "spf", "result": "fail", "properties": {"smtp.mailfrom": "a.example"}},
+            {"method": "dkim", "result": "fail", "properties": {}},
+            {"method": "dkim", "result": "pass", "properties": {"header.d": "a.example"}},
+            {"method": "spf", "result": "pass", "properties": {}},
+            {"method": "arc", "result": "none", "properties": {}},
+        ]})
+    );
+
+    // Exchange Online tells no id; only the uppermost field can be its own.
+    let exchange = "Authentication-Results: spf=pass; dmarc=fail";
+    assert_eq!(authentication(exchange, Some("mx.example")), Value::Null);
+    assert_eq!(authentication(exchange, Some(""))["dmarc"], "fail");
+    let below = format!("{forged}\r\n{exchange}");
+    assert_eq!(authentication(&below, Some("")), Value::Null);
 }
 
 #[test]
@@ -328,8 +399,33 @@ fn what_is_full_of_recipients_and_files_fits_too() {
         attachments: vec![file; 200],
         auto: Auto {
             list_id: Some("\"".repeat(512)),
+            bounce: Some(Bounce {
+                original_message_id: long(),
+                recipients: vec![
+                    Recipient {
+                        address: Some("\"".repeat(320)),
+                        diagnostic: Some("\"".repeat(512)),
+                        ..Recipient::default()
+                    };
+                    20
+                ],
+            }),
             ..Auto::default()
         },
+        authentication: vec![
+            Authentication {
+                authserv_id: "mx.example".to_owned(),
+                results: vec![
+                    AuthResult {
+                        method: "dkim".to_owned(),
+                        result: "r".repeat(255),
+                        properties: vec![("\"".repeat(255), "\"".repeat(255)); 10],
+                    };
+                    21
+                ],
+            };
+            20
+        ],
         ..big(50_000, 50_000, 50_000)
     };
     for max in [BODY_BYTES_MIN, 16 << 10, 64 << 10, 1 << 20] {
