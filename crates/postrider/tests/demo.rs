@@ -1,5 +1,7 @@
 //! `postrider demo` as anybody runs it: ends by itself, loses nothing, leaves nothing behind.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::{
     fs,
     io::Read as _,

@@ -15,7 +15,7 @@ use postrider_sandbox::{
     token_endpoint::{TokenConfig, TokenEndpoint},
 };
 use serde_json::Value;
-use time::OffsetDateTime;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use self::rows::{Credential, ROWS, Sees, Stand};
 use crate::{
@@ -256,6 +256,34 @@ async fn front_end(tenant: &Tenant, profile: Profile) -> ImapServer {
         .unwrap()
 }
 
+/// Exchange's front ends, each with a mailbox whose folders are in another language.
+async fn front_ends(tenant: &Tenant) -> [(&'static str, ImapServer, names::Names); 4] {
+    let bare = front_end(tenant, Profile::exchange()).await;
+    bare.levers(Scope::Server, |levers| {
+        let hidden = ["SASL-IR", "MOVE", "NAMESPACE", "ID", "UNSELECT", "LITERAL+"];
+        levers.hidden_capabilities = hidden.map(str::to_owned).to_vec();
+    });
+    let odd = front_end(tenant, Profile::exchange()).await;
+    odd.levers(Scope::Server, |levers| {
+        levers.unquoted_names = true;
+        levers.codes_without_ok = true;
+    });
+    [
+        ("bare", bare, names::EXCHANGE_JAPANESE),
+        ("odd", odd, names::EXCHANGE_GERMAN),
+        (
+            "tcpproxy",
+            front_end(tenant, Profile::exchange_tcpproxy()).await,
+            names::EXCHANGE_FRENCH,
+        ),
+        (
+            "rev2",
+            front_end(tenant, Profile::exchange_rev2()).await,
+            names::EXCHANGE_ENGLISH,
+        ),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_front_end_is_watched_with_folders_in_the_users_language() {
     let settings = Settings {
@@ -264,30 +292,7 @@ async fn every_front_end_is_watched_with_folders_in_the_users_language() {
         ..Settings::default()
     };
     let mut tenant = Tenant::new(settings, TokenConfig::default()).await;
-    let bare = front_end(&tenant, Profile::exchange()).await;
-    bare.levers(Scope::Server, |levers| {
-        let hidden = ["SASL-IR", "MOVE", "NAMESPACE", "ID", "UNSELECT", "LITERAL+"];
-        levers.hidden_capabilities = hidden.map(str::to_owned).to_vec();
-    });
-    let odd = front_end(&tenant, Profile::exchange()).await;
-    odd.levers(Scope::Server, |levers| {
-        levers.unquoted_names = true;
-        levers.codes_without_ok = true;
-    });
-    let servers = [
-        ("bare", bare, names::EXCHANGE_JAPANESE),
-        ("odd", odd, names::EXCHANGE_GERMAN),
-        (
-            "tcpproxy",
-            front_end(&tenant, Profile::exchange_tcpproxy()).await,
-            names::EXCHANGE_FRENCH,
-        ),
-        (
-            "rev2",
-            front_end(&tenant, Profile::exchange_rev2()).await,
-            names::EXCHANGE_ENGLISH,
-        ),
-    ];
+    let servers = front_ends(&tenant).await;
     let world = &tenant.world;
     let credential = tenant.credential_at(&tenant.tokens);
     let mut more = String::new();
@@ -381,4 +386,43 @@ async fn a_throttled_tenant_is_left_alone_and_others_do_not_notice() {
     let throttled = world.server.counters(scope).throttled;
     assert!((6..=12).contains(&throttled), "{throttled} were throttled");
     world.expect_account().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_throttle_is_waited_for_as_long_as_it_asks_and_an_hour_at_most() {
+    // As they were seen; and one that nobody has seen.
+    let asked: [u32; 6] = [89_117, 92_415, 178_755, 299_961, 3_000_000, 86_400_000];
+    let settings = Settings {
+        mailboxes: asked.len(),
+        profile: Profile::exchange(),
+        ..Settings::default()
+    };
+    let mut tenant = Tenant::new(settings, TokenConfig::default()).await;
+    tenant.world.start();
+    tenant.world.expect_watching(asked.len()).await;
+    let world = &tenant.world;
+    for (user, millis) in world.users.iter().zip(asked) {
+        let backoff = Duration::from_millis(millis.into());
+        world.server.levers(Scope::User(user), |levers| {
+            levers.throttle_next(1, backoff, ThrottleStyle::BadThenBye);
+        });
+    }
+    let began = OffsetDateTime::now_utc();
+    for mailbox in 0..asked.len() {
+        world.deliver(mailbox);
+    }
+    for (mailbox, millis) in asked.into_iter().enumerate() {
+        let key = format!("box{mailbox}");
+        world.expect_state(&key, "throttled").await;
+        let told = world.mailbox(&key)["folders"][0]["next_try"].clone();
+        let next = OffsetDateTime::parse(told.as_str().unwrap_or_default(), &Rfc3339).unwrap();
+        let wait = (next - began).as_seconds_f64();
+        let least = (f64::from(millis) / 1000.0).min(3_600.0);
+        assert!(
+            (least - 1.0..=least + 60.0).contains(&wait),
+            "{millis} ms were asked for, it waits for {wait} s"
+        );
+    }
+    let logins = world.server.counters(Scope::Server).logins;
+    assert_eq!(logins, asked.len() as u64, "nobody tries in the meantime");
 }

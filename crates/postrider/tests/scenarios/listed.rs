@@ -196,6 +196,11 @@ pub(crate) const TESTED: &[(&str, &str, &[&str])] = &[
     ),
     (
         "postrider/tests/scenarios",
+        "Exchange: throttled for 89 seconds to 50 minutes, and for a day",
+        &["a_throttle_is_waited_for_as_long_as_it_asks_and_an_hour_at_most"],
+    ),
+    (
+        "postrider/tests/scenarios",
         "Exchange: LIST with RETURN, LSUB and ENABLE break a front end, and are never sent",
         &["every_front_end_is_watched_with_folders_in_the_users_language"],
     ),
