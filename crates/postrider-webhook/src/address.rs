@@ -7,10 +7,21 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
 };
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
+
+/// Which addresses an endpoint may be at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// What an operator may mean: the internet and private networks.
+    #[default]
+    Operator,
+    /// The internet alone: every range that is not globally reachable is refused.
+    Public,
+}
 
 /// Why an address is never connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +32,10 @@ pub enum Refused {
     Multicast,
     /// 240.0.0.0/4 and broadcast (RFC 1112 section 4, RFC 919).
     Reserved,
+    /// Only by [`Policy::Public`]: loopback.
+    Loopback,
+    /// Only by [`Policy::Public`]: RFC 1918, RFC 6598 (shared), RFC 4193 (unique local) and the like.
+    NotPublic,
 }
 
 impl fmt::Display for Refused {
@@ -31,6 +46,8 @@ impl fmt::Display for Refused {
             Self::Unspecified => "an unspecified address",
             Self::Multicast => "a multicast address",
             Self::Reserved => "a reserved address",
+            Self::Loopback => "a loopback address, which strict_addresses refuses",
+            Self::NotPublic => "no public address, which strict_addresses refuses",
         })
     }
 }
@@ -47,42 +64,100 @@ const METADATA_V6: [Ipv6Addr; 2] = [
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
 ];
 
-/// Why this address is refused, if it is. An IPv4 address inside an IPv6 one is judged as such.
+/// What the registries of special-purpose addresses (RFC 6890) call not globally reachable, beyond
+/// what is refused anyway: network and length of the prefix.
+const NOT_PUBLIC_V4: [(Ipv4Addr, u32); 10] = [
+    (Ipv4Addr::new(10, 0, 0, 0), 8),
+    (Ipv4Addr::new(100, 64, 0, 0), 10),
+    (Ipv4Addr::new(172, 16, 0, 0), 12),
+    (Ipv4Addr::new(192, 0, 0, 0), 24),
+    (Ipv4Addr::new(192, 0, 2, 0), 24),
+    (Ipv4Addr::new(192, 88, 99, 0), 24),
+    (Ipv4Addr::new(192, 168, 0, 0), 16),
+    (Ipv4Addr::new(198, 18, 0, 0), 15),
+    (Ipv4Addr::new(198, 51, 100, 0), 24),
+    (Ipv4Addr::new(203, 0, 113, 0), 24),
+];
+/// Within 2000::/3, outside of which nothing is public: protocol assignments, documentation.
+const NOT_PUBLIC_V6: [(Ipv6Addr, u32); 3] = [
+    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
+    (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32),
+    (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
+];
+const GLOBAL_V6: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
+
+impl Policy {
+    /// Why this address is refused, if it is. An IPv6 address that carries an IPv4 one is judged by
+    /// that: packets end up there.
+    pub fn refused(self, address: IpAddr) -> Option<Refused> {
+        match address {
+            IpAddr::V4(address) => self.refused_v4(address),
+            IpAddr::V6(address) => self.refused_v6(address),
+        }
+    }
+
+    /// Why the host of a URL is refused, where it is an address and not a name: names are judged
+    /// when they are resolved.
+    pub fn refused_literal(self, url: &Url) -> Option<Refused> {
+        match url.host()? {
+            Host::Domain(_) => None,
+            Host::Ipv4(address) => self.refused_v4(address),
+            Host::Ipv6(address) => self.refused_v6(address),
+        }
+    }
+
+    fn refused_v4(self, address: Ipv4Addr) -> Option<Refused> {
+        if METADATA_V4.contains(&address) {
+            Some(Refused::Metadata)
+        } else if address.is_link_local() {
+            Some(Refused::LinkLocal)
+        } else if address.octets()[0] == 0 {
+            Some(Refused::Unspecified)
+        } else if address.is_multicast() {
+            Some(Refused::Multicast)
+        } else if address.octets()[0] >= 240 {
+            Some(Refused::Reserved)
+        } else if self == Self::Operator {
+            None
+        } else if address.is_loopback() {
+            Some(Refused::Loopback)
+        } else {
+            let within = |(network, bits): &(Ipv4Addr, u32)| {
+                (address.to_bits() ^ network.to_bits()) >> (32 - bits) == 0
+            };
+            let inside = NOT_PUBLIC_V4.iter().any(within);
+            inside.then_some(Refused::NotPublic)
+        }
+    }
+
+    fn refused_v6(self, address: Ipv6Addr) -> Option<Refused> {
+        if METADATA_V6.contains(&address) {
+            Some(Refused::Metadata)
+        } else if address.is_unicast_link_local() {
+            Some(Refused::LinkLocal)
+        } else if address.is_unspecified() {
+            Some(Refused::Unspecified)
+        } else if address.is_multicast() {
+            Some(Refused::Multicast)
+        } else if let Some(carried) = embedded(address) {
+            self.refused_v4(carried)
+        } else if self == Self::Operator {
+            None
+        } else if address.is_loopback() {
+            Some(Refused::Loopback)
+        } else {
+            let within = |(network, bits): &(Ipv6Addr, u32)| {
+                (address.to_bits() ^ network.to_bits()) >> (128 - bits) == 0
+            };
+            let public = within(&GLOBAL_V6) && !NOT_PUBLIC_V6.iter().any(within);
+            (!public).then_some(Refused::NotPublic)
+        }
+    }
+}
+
+/// Why this address is refused, whatever the policy.
 pub fn refused(address: IpAddr) -> Option<Refused> {
-    match address {
-        IpAddr::V4(address) => refused_v4(address),
-        IpAddr::V6(address) => refused_v6(address),
-    }
-}
-
-fn refused_v4(address: Ipv4Addr) -> Option<Refused> {
-    if METADATA_V4.contains(&address) {
-        Some(Refused::Metadata)
-    } else if address.is_link_local() {
-        Some(Refused::LinkLocal)
-    } else if address.octets()[0] == 0 {
-        Some(Refused::Unspecified)
-    } else if address.is_multicast() {
-        Some(Refused::Multicast)
-    } else if address.octets()[0] >= 240 {
-        Some(Refused::Reserved)
-    } else {
-        None
-    }
-}
-
-fn refused_v6(address: Ipv6Addr) -> Option<Refused> {
-    if METADATA_V6.contains(&address) {
-        Some(Refused::Metadata)
-    } else if address.is_unicast_link_local() {
-        Some(Refused::LinkLocal)
-    } else if address.is_unspecified() {
-        Some(Refused::Unspecified)
-    } else if address.is_multicast() {
-        Some(Refused::Multicast)
-    } else {
-        embedded(address).and_then(refused_v4)
-    }
+    Policy::Operator.refused(address)
 }
 
 /// The IPv4 address that packets to this IPv6 address would end up at.
@@ -98,10 +173,10 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
         [0, 0, 0, 0, 0, 0, 0, 1] => None,
         // IPv4-compatible (RFC 4291 section 2.5.5.1).
         [0, 0, 0, 0, 0, 0, high, low] => v4(high, low),
-        // NAT64 (RFC 6052, RFC 8215).
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 1, _, _, _, high, low] => {
-            v4(high, low)
-        }
+        // NAT64 by its well-known prefix (RFC 6052).
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
+        // NAT64 by a prefix of the network's own (RFC 8215).
+        [0x64, 0xff9b, 1, ..] => Some(translated(address)),
         // 6to4 (RFC 3056).
         [0x2002, high, low, ..] => v4(high, low),
         // Teredo: the client's address, inverted (RFC 4380 section 4).
@@ -110,13 +185,33 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// Why the host of a URL is refused, where it is an address and not a name: names are judged when
-/// they are resolved.
-pub fn refused_literal(url: &Url) -> Option<Refused> {
-    match url.host()? {
-        Host::Domain(_) => None,
-        Host::Ipv4(address) => refused_v4(address),
-        Host::Ipv6(address) => refused_v6(address),
+/// RFC 6052 section 2.2: how long the network's prefix is shows in the suffix, which is zero. The
+/// octet at bits 64 to 71 is no part of the address.
+fn translated(address: Ipv6Addr) -> Ipv4Addr {
+    let bytes = address.octets();
+    let [
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        b6,
+        b7,
+        _,
+        b9,
+        b10,
+        b11,
+        b12,
+        b13,
+        b14,
+        b15,
+    ] = bytes;
+    match [b11, b12, b13, b14, b15] {
+        [0, 0, 0, 0, 0] => Ipv4Addr::new(b6, b7, b9, b10),
+        [_, 0, 0, 0, 0] => Ipv4Addr::new(b7, b9, b10, b11),
+        [_, _, 0, 0, 0] => Ipv4Addr::new(b9, b10, b11, b12),
+        [_, _, _, _, _] => Ipv4Addr::new(b12, b13, b14, b15),
     }
 }
 
@@ -136,32 +231,65 @@ pub struct NotResolved {
     pub detail: String,
 }
 
-/// The system's resolver, less the addresses that are refused.
-#[derive(Clone, Copy, Debug)]
-pub struct Guard;
+/// Who answers for names.
+#[derive(Clone, Default)]
+pub enum Names {
+    #[default]
+    System,
+    /// In place of the system, as a test wants it.
+    Fixed(Arc<dyn Fn(&str) -> Vec<IpAddr> + Send + Sync>),
+}
+
+/// A resolver that answers with allowed addresses only. It is asked for every connection.
+#[derive(Clone, Default)]
+pub struct Guard {
+    pub policy: Policy,
+    pub names: Names,
+    /// Hosts of proxies: operators choose them, also in private networks. What lies behind one is
+    /// the proxy's to judge.
+    pub proxies: Vec<String>,
+}
 
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
+        let guard = self.clone();
         Box::pin(async move {
             let host = name.as_str().to_owned();
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await;
-            let found = found.map_err(|error| NotResolved {
-                host: host.clone(),
-                detail: error.to_string(),
-            })?;
-            Ok(Box::new(allowed(host, found)?.into_iter()) as Addrs)
+            let is_proxy = guard
+                .proxies
+                .iter()
+                .any(|proxy| proxy.eq_ignore_ascii_case(&host));
+            let policy = match is_proxy {
+                true => Policy::Operator,
+                false => guard.policy,
+            };
+            let found: Vec<SocketAddr> = match &guard.names {
+                Names::Fixed(answer) => answer(&host)
+                    .into_iter()
+                    .map(|address| SocketAddr::new(address, 0))
+                    .collect(),
+                Names::System => tokio::net::lookup_host((name.as_str(), 0))
+                    .await
+                    .map_err(|error| NotResolved {
+                        host: host.clone(),
+                        detail: error.to_string(),
+                    })?
+                    .collect(),
+            };
+            Ok(Box::new(allowed(policy, host, found)?.into_iter()) as Addrs)
         })
     }
 }
 
 fn allowed(
+    policy: Policy,
     host: String,
-    found: impl Iterator<Item = SocketAddr>,
+    found: Vec<SocketAddr>,
 ) -> Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>> {
     let mut no = None;
     let mut allowed = Vec::new();
     for socket in found {
-        match refused(socket.ip()) {
+        match policy.refused(socket.ip()) {
             None => allowed.push(socket),
             Some(why) => no = Some((socket.ip(), why)),
         }
@@ -240,6 +368,88 @@ mod tests {
     }
 
     #[test]
+    fn strict_endpoints_are_on_the_internet_and_nowhere_else() {
+        for address in [
+            "8.8.8.8",
+            "100.63.255.255",
+            "172.32.0.1",
+            "198.17.255.255",
+            "2606:4700::1111",
+            "2a00:1450::1",
+            "64:ff9b::8.8.8.8",
+            "64:ff9b:1::8.8.8.8",
+            "64:ff9b:1:808:8:800::",
+            "64:ff9b:1:abcd:8:808:800:0",
+            "2002:808:808::1",
+            "::ffff:8.8.8.8",
+            "2001:0:1:2:3:4:f7f7:f7f7",
+        ] {
+            let judged = Policy::Public.refused(address.parse().unwrap());
+            assert_eq!(judged, None, "{address}");
+        }
+        for address in [
+            "127.0.0.1",
+            "127.255.255.254",
+            "10.1.2.3",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "100.64.0.1",
+            "100.127.255.255",
+            "192.0.0.1",
+            "192.0.2.1",
+            "192.88.99.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "198.51.100.1",
+            "203.0.113.1",
+            "::1",
+            "fc00::1",
+            "fd00::1",
+            "fec0::1",
+            "2001:db8::1",
+            "2001:10::1",
+            "2001:20::1",
+            "3fff::1",
+            "100::1",
+            "5f00::1",
+            "4000::1",
+            "::ffff:10.0.0.1",
+            "::127.0.0.1",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b::127.0.0.1",
+            "64:ff9b:1::192.168.0.1",
+            "64:ff9b:1:a00:0:100::",
+            "64:ff9b:1:ff0a:0:1::",
+            "64:ff9b:1:abcd:a:0:100:0",
+            "2002:a00:1::1",
+            "2002:7f00:1::1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "fe80::1",
+            "ff02::1",
+            "::",
+        ] {
+            let judged = Policy::Public.refused(address.parse().unwrap());
+            assert!(judged.is_some(), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_translated_address_is_judged_whatever_the_networks_prefix() {
+        for address in [
+            "64:ff9b:1::169.254.169.254",
+            "64:ff9b:1:a9fe:a9:fe00::",
+            "64:ff9b:1:ffa9:fe:a9fe::",
+            "64:ff9b:1:ffff:a9:fea9:fe00:0",
+        ] {
+            assert_eq!(verdict(address), Some(Refused::Metadata), "{address}");
+        }
+    }
+
+    #[test]
     fn literal_hosts_are_judged_in_every_spelling() {
         for url in [
             "http://169.254.169.254/latest",
@@ -250,7 +460,9 @@ mod tests {
             "http://0/",
         ] {
             assert!(
-                refused_literal(&Url::parse(url).unwrap()).is_some(),
+                Policy::Operator
+                    .refused_literal(&Url::parse(url).unwrap())
+                    .is_some(),
                 "{url}"
             );
         }
@@ -259,7 +471,8 @@ mod tests {
             "https://hooks.example.org/",
             "http://[fd00::1]/",
         ] {
-            assert_eq!(refused_literal(&Url::parse(url).unwrap()), None, "{url}");
+            let url = Url::parse(url).unwrap();
+            assert_eq!(Policy::Operator.refused_literal(&url), None, "{url}");
         }
     }
 
@@ -272,17 +485,20 @@ mod tests {
         };
         let mixed = sockets(&["169.254.169.254", "10.0.0.1"]);
         assert_eq!(
-            allowed("h".to_owned(), mixed.into_iter()).unwrap(),
+            allowed(Policy::Operator, "h".to_owned(), mixed.clone()).unwrap(),
             sockets(&["10.0.0.1"])
         );
+        let refused = allowed(Policy::Public, "h".to_owned(), mixed).unwrap_err();
+        assert!(refused.is::<AddressRefused>());
         let rebound = allowed(
+            Policy::Operator,
             "evil.example".to_owned(),
-            sockets(&["::ffff:169.254.169.254"]).into_iter(),
+            sockets(&["::ffff:169.254.169.254"]),
         )
         .unwrap_err();
         assert!(rebound.is::<AddressRefused>());
         assert!(
-            allowed("h".to_owned(), std::iter::empty())
+            allowed(Policy::Operator, "h".to_owned(), Vec::new())
                 .unwrap_err()
                 .is::<NotResolved>()
         );

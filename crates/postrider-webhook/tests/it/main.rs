@@ -4,5 +4,6 @@
     reason = "a failed expectation of a test is a panic"
 )]
 
+mod guard;
 mod receiver;
 mod sending;
