@@ -37,6 +37,7 @@ pub enum Aspect {
     Labels,
     /// `idle_cycle`, `flood_limit` and the like: running watches take it up in place.
     Policy,
+    TrustedAuthservId,
 }
 
 impl Aspect {
@@ -50,6 +51,7 @@ impl Aspect {
             Self::Endpoints => "endpoints",
             Self::Labels => "labels",
             Self::Policy => "policy",
+            Self::TrustedAuthservId => "trusted_authserv_id",
         }
     }
 
@@ -57,7 +59,7 @@ impl Aspect {
     pub fn needs_new_session(self) -> bool {
         match self {
             Self::Username | Self::Server | Self::Credential => true,
-            Self::Address | Self::Folders | Self::Endpoints | Self::Labels | Self::Policy => false,
+            Self::Address | Self::Folders | Self::Endpoints | Self::Labels | Self::Policy | Self::TrustedAuthservId => false,
         }
     }
 }
@@ -123,6 +125,7 @@ fn aspects(old: &Mailbox, new: &Mailbox) -> Vec<Aspect> {
         (Aspect::Endpoints, old.endpoints != new.endpoints),
         (Aspect::Labels, old.labels != new.labels),
         (Aspect::Policy, old.policy != new.policy),
+        (Aspect::TrustedAuthservId, old.trusted_authserv_id != new.trusted_authserv_id),
     ]
     .into_iter()
     .filter_map(|(aspect, differs)| differs.then_some(aspect))

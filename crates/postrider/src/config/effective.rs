@@ -96,7 +96,7 @@ fn values(mailbox: &Mailbox) -> Vec<(&'static str, Value)> {
     } = &*mailbox.policy;
     let span = |duration| Span(duration).to_string();
     let names = |keys: &mut dyn Iterator<Item = String>| keys.collect::<Vec<_>>();
-    vec![
+    let mut values = vec![
         ("address", json!(&*mailbox.address)),
         ("username", json!(&*mailbox.username)),
         ("server", server(&mailbox.server)),
@@ -125,7 +125,11 @@ fn values(mailbox: &Mailbox) -> Vec<(&'static str, Value)> {
             json!({"first": span(backoff.first), "max": span(backoff.max), "stable": span(backoff.stable)}),
         ),
         ("standby_lead_max", json!(span(*standby_lead_max))),
-    ]
+    ];
+    if let Some(id) = &mailbox.trusted_authserv_id {
+        values.push(("trusted_authserv_id", json!(&**id)));
+    }
+    values
 }
 
 fn start_text(start: Start) -> String {

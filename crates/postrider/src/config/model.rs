@@ -211,6 +211,8 @@ pub struct Mailbox {
     pub endpoints: Arc<[EndpointKey]>,
     pub labels: Arc<BTreeMap<String, String>>,
     pub policy: Arc<Policy>,
+    /// Whose Authentication-Results are believed.
+    pub trusted_authserv_id: Option<Arc<str>>,
 }
 
 /// How to reach an IMAP server. There is one connection per watched folder.
@@ -232,6 +234,8 @@ pub struct Server {
     pub connections_per_mailbox: u32,
     /// How long an IDLE lasts here where neither group nor mailbox say it.
     pub cycle: Option<Duration>,
+    /// The id under which it writes Authentication-Results.
+    pub trusted_authserv_id: Option<Arc<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

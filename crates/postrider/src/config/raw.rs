@@ -258,6 +258,8 @@ pub(crate) struct Server {
     /// Connections that one mailbox may hold at this server. Default: the preset's, at most `limits.connections_per_mailbox`.
     #[schemars(range(min = 1, max = 100))]
     pub(crate) connections_per_mailbox: Option<u32>,
+    /// The id under which this server writes Authentication-Results (RFC 8601), for `data.authentication`. Default: none is believed.
+    pub(crate) trusted_authserv_id: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
@@ -310,6 +312,8 @@ pub(crate) struct Settings {
     pub(crate) start: Option<String>,
     /// Free text that goes into every event of the mailbox. A group's labels and a mailbox's own are merged.
     pub(crate) labels: Option<BTreeMap<String, String>>,
+    /// Whose Authentication-Results (RFC 8601) are told in `data.authentication`: the id that the receiving server writes into them, such as `mx.google.com`. An empty text believes the uppermost field if it has no id, as Exchange Online writes it. Only for servers that take out such fields of senders. Default: the server's.
+    pub(crate) trusted_authserv_id: Option<String>,
     /// IDLE is ended and the folder surveyed after this time, whatever the server said; also the interval of polling. Default: the server preset's, else 5m.
     #[schemars(extend("x-min" = "5s", "x-max" = "29m"))]
     pub(crate) idle_cycle: Option<Span>,

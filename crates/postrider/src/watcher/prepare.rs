@@ -191,6 +191,7 @@ impl Watcher {
                 thread_id: ids.thread_id,
             }),
             fingerprint: facts.fingerprint,
+            trusted_authserv_id: self.mailbox.trusted_authserv_id.as_deref(),
         };
         let data = payload::message_data(&context, &message, limit).json;
         Prepared {

@@ -145,11 +145,16 @@ impl<'a> Resolver<'a> {
             findings.error(&path, format!("`{path}` is no user name"), "");
         }
         let address: Arc<str> = address?.into();
+        let server = server?;
+        let (authserv, _) = source.pick("trusted_authserv_id", |settings| {
+            settings.trusted_authserv_id.as_deref().map(Arc::from)
+        });
         let mailbox = Mailbox {
             key: MailboxKey::new(source.key),
             username: username.map_or_else(|| address.clone(), |name| name.as_str().into()),
             address,
-            server: server?,
+            trusted_authserv_id: authserv.or_else(|| server.trusted_authserv_id.clone()),
+            server,
             credential: credential?,
             folders: self.folders.share(folders?),
             endpoints: self.endpoints.share(endpoints),

@@ -250,6 +250,7 @@ impl<'a> Servers<'a> {
                 known.map_or(self.connections, |known| known.min(self.connections))
             }),
             cycle: preset.and_then(|preset| preset.cycle),
+            trusted_authserv_id: written.trusted_authserv_id.as_deref().map(Arc::from),
         };
         doubt(path, &server, findings);
         Some(self.shared.share(server))

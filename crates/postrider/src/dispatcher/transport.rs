@@ -1,0 +1,65 @@
+//! The live secrets of an endpoint's transport: its headers' values, and its client certificate. A
+//! value that cannot be read is told by its reference, never by what it is.
+
+use reqwest::header::{HeaderMap, HeaderValue};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::{
+    config::{Endpoint, NoHeaderValue},
+    secrets::SecretList,
+};
+
+/// Where the transport's secrets begin among the endpoint's.
+fn first(endpoint: &Endpoint) -> usize {
+    let all = endpoint.secrets().len();
+    all - endpoint.transport.secrets().count()
+}
+
+/// One of the transport's secrets.
+fn live(
+    endpoint: &Endpoint,
+    secrets: &SecretList,
+    index: usize,
+    what: &str,
+) -> Result<SecretString, String> {
+    let found = secrets.get(first(endpoint) + index).cloned();
+    found.ok_or_else(|| {
+        let problems: Vec<String> = secrets.problems().collect();
+        format!("{what} is missing: {}", problems.join("; "))
+    })
+}
+
+pub(super) fn headers(endpoint: &Endpoint, secrets: &SecretList) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (index, (name, _)) in endpoint.transport.headers.iter().enumerate() {
+        let what = format!("the value of the header {name}");
+        let value = live(endpoint, secrets, index, &what)?;
+        let value = HeaderValue::from_str(value.expose_secret());
+        let mut value = value.map_err(|_| NoHeaderValue(name.clone()).to_string())?;
+        // Whoever prints the request prints `Sensitive`.
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+/// PEM with the certificates first, then the key.
+pub(super) fn identity(
+    endpoint: &Endpoint,
+    secrets: &SecretList,
+) -> Result<Option<SecretString>, String> {
+    let Some(certificate) = &endpoint.transport.client_certificate else {
+        return Ok(None);
+    };
+    let index = endpoint.transport.headers.len();
+    let mut pem = live(endpoint, secrets, index, "the client certificate")?
+        .expose_secret()
+        .to_owned();
+    if certificate.key.is_some() {
+        let key = live(endpoint, secrets, index + 1, "the client certificate's key")?;
+        pem.push('\n');
+        pem.push_str(key.expose_secret());
+    }
+    pem.push('\n');
+    Ok(Some(SecretString::from(pem)))
+}
