@@ -11,14 +11,12 @@ use postrider_core::{
 use postrider_store::{Claimed, EventRow, Raw, Store};
 use postrider_webhook::{
     address::Names,
-    address::{Names, Policy},
     body::RawMessage,
     client::{Client, Proxy, Sent, Settings},
     format::{self, Format, RenderError, Source},
     payload,
     sign::Signer,
 };
-use reqwest::header::HeaderMap;
 use secrecy::SecretString;
 
 use super::transport;
@@ -60,10 +58,6 @@ impl Post {
             headers: transport::headers(endpoint, secrets)?,
             addresses: endpoint.transport.addresses,
             names: Names::System,
-            identity: None,
-            headers: HeaderMap::new(),
-            addresses: Policy::default(),
-            names: Names::default(),
             proxy: match &endpoint.proxy {
                 config::Proxy::None => Proxy::None,
                 config::Proxy::Env => Proxy::Env,

@@ -25,7 +25,7 @@ use postrider_core::{
     ids::EndpointKey,
     time::Wall,
 };
-use postrider_store::{Claimed, EventRow, Store, StoreError};
+use postrider_store::{Act, Claimed, EventRow, Store, StoreError};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -293,21 +293,21 @@ impl Dispatcher {
     }
 
     /// An operator's pause; it outlives a restart.
-    pub async fn pause(&self, endpoint: &EndpointKey) -> Result<(), OrderError> {
+    pub async fn pause(&self, endpoint: &EndpointKey, act: &Act) -> Result<(), OrderError> {
         let line = self
             .line(endpoint)
             .ok_or_else(|| OrderError::Unknown(endpoint.clone()))?;
-        self.0.deps.store.pause_endpoint(endpoint).await?;
+        self.0.deps.store.pause_endpoint(endpoint, act).await?;
         self.change(|lanes, _| lanes.paused.extend([endpoint.clone()]));
         line.order(Order::Pause);
         Ok(())
     }
 
-    pub async fn resume(&self, endpoint: &EndpointKey) -> Result<(), OrderError> {
+    pub async fn resume(&self, endpoint: &EndpointKey, act: &Act) -> Result<(), OrderError> {
         let line = self
             .line(endpoint)
             .ok_or_else(|| OrderError::Unknown(endpoint.clone()))?;
-        self.0.deps.store.resume_endpoint(endpoint).await?;
+        self.0.deps.store.resume_endpoint(endpoint, act).await?;
         self.change(|lanes, _| lanes.paused.retain(|key| key != endpoint));
         line.order(Order::Resume);
         Ok(())
