@@ -79,7 +79,7 @@ pub struct Levers {
     pub answer_esearch: bool,
     /// EXAMINE tells its response codes as `* [UIDNEXT 1] …`, without the OK.
     pub codes_without_ok: bool,
-    /// LIST tells folder names without quotes, whatever bytes they hold.
+    /// LIST tells folder names without quotes, and control characters in them as they are.
     pub unquoted_names: bool,
     /// RFC822.SIZE is wrong by so many per cent.
     pub size_error_percent: i8,

@@ -53,7 +53,7 @@ impl Session {
             let wire_name = utf7::encode(&folder);
             let wanted = asked.patterns.iter().any(|one| matches(one, &wire_name));
             if wanted && (role.is_some() || !asked.roles_only) {
-                self.put_name(name, &wire_name, role);
+                self.put_name(name, &folder, role);
                 if let Some(items) = &asked.status {
                     self.status_line(&wire_name, items)?;
                 }
@@ -62,15 +62,15 @@ impl Session {
         Ok(Reply::Ok(format!("{name} completed.").into()))
     }
 
-    fn put_name(&mut self, command: &str, wire_name: &str, role: Option<Role>) {
+    fn put_name(&mut self, command: &str, folder: &str, role: Option<Role>) {
         let role = role.filter(|_| self.offers("SPECIAL-USE"));
         let role = role.map_or_else(String::new, |role| format!(" {}", role.attribute()));
         self.wire
             .put(format!(r#"* {command} (\HasNoChildren{role}) "/" "#));
         if self.presence.is_set(|levers| levers.unquoted_names) {
-            self.wire.put_line(wire_name);
+            self.wire.put_line(utf7::encode_carelessly(folder));
         } else {
-            self.wire.put_line(quoted(wire_name.as_bytes()));
+            self.wire.put_line(quoted(utf7::encode(folder).as_bytes()));
         }
     }
 }

@@ -191,6 +191,9 @@ impl Session {
     async fn answer(&mut self, line: &[u8]) -> Result<Reply, Stop> {
         let mut scanner = Scanner::new(line);
         if scanner.until(b" ").is_empty() || scanner.space().is_err() {
+            // Such as the end of a SASL exchange that the server has ended already.
+            let why = "it is no command";
+            self.presence.complain(format!("{} bytes", line.len()), why);
             return Ok(Reply::Bad("Command Error. 12".into()));
         }
         let name = match command_name(&mut scanner) {

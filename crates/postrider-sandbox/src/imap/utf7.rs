@@ -8,10 +8,19 @@ use base64::{
 const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::IMAP_MUTF7, NO_PAD);
 
 pub(super) fn encode(name: &str) -> String {
+    encode_but(name, |char| matches!(char, ' '..='~'))
+}
+
+/// As Exchange has been seen to do it: control characters stand as they are.
+pub(super) fn encode_carelessly(name: &str) -> String {
+    encode_but(name, |char| char.is_ascii())
+}
+
+fn encode_but(name: &str, stands: impl Fn(char) -> bool) -> String {
     let mut wire = String::with_capacity(name.len());
     let mut shifted = Vec::new();
     for char in name.chars() {
-        if char.is_ascii() {
+        if stands(char) {
             unshift(&mut shifted, &mut wire);
             wire.push(char);
             if char == '&' {
@@ -79,10 +88,12 @@ mod tests {
             ("Éléments envoyés", "&AMk-l&AOk-ments envoy&AOk-s"),
             ("台北/日本語", "&U,BTFw-/&ZeVnLIqe-"),
             ("😀", "&2D3eAA-"),
+            ("odd\u{1}", "odd&AAE-"),
         ] {
             assert_eq!(encode(name), wire);
             assert_eq!(decode(wire).as_deref(), Some(name));
         }
+        assert_eq!(encode_carelessly("odd\u{1}ä"), "odd\u{1}&AOQ-");
         for wrong in ["R&D", "&AGE-", "&AM-", "é", "&2D0-"] {
             assert_eq!(decode(wrong), None, "{wrong}");
         }

@@ -140,6 +140,7 @@ async fn tokens_are_refused_as_exchange_and_as_dovecot_do() {
     assert_eq!(refused, ["t NO AUTHENTICATE failed."]);
     client.send("").await;
     assert_eq!(client.line().await, "* BAD Command Error. 12");
+    assert_eq!(exchange.violations()[0].command, "0 bytes");
     client.send("t AUTHENTICATE XOAUTH2").await;
     assert_eq!(client.line().await, "+");
     client.send(&xoauth2(ANN, "good")).await;
