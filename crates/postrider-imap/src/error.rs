@@ -103,7 +103,7 @@ pub enum Breach {
     TooManyLiterals(usize),
     #[error("more bodies than messages asked for")]
     TooManyBodies,
-    #[error("a list of more than {0} folders")]
+    #[error("a list longer than {0} folders take")]
     TooManyFolders(usize),
     #[error("a SEARCH with more than {0} results")]
     TooManyResults(usize),

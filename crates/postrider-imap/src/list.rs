@@ -9,8 +9,10 @@ use crate::{
     parse::{Response, Untagged},
 };
 
-/// Accounts with more folders are not known; 100 bytes each make a bound of 1 MB.
+/// Accounts with more folders are not known.
 const FOLDERS_MAX: usize = 10_000;
+/// What all of them together may take: 256 bytes each. A server's longest lines would make a gigabyte.
+const BYTES_MAX: usize = FOLDERS_MAX * 256;
 
 /// A folder as the server lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,12 +39,16 @@ impl Folder {
 /// Names that cannot be written in modified UTF-7 as they came are left out: they cannot be opened.
 pub(crate) async fn run(conversation: &mut Conversation) -> Result<Vec<Folder>, Error> {
     let mut folders = Vec::new();
+    let mut bytes: usize = 0;
     conversation
         .command("LIST", "LIST \"\" \"*\"", |response| {
             let Response::Untagged(Untagged::List(listed)) = response else {
                 return Ok(());
             };
-            if folders.len() == FOLDERS_MAX {
+            let attributes = listed.attributes.iter();
+            let attributes: usize = attributes.map(|one| size_of::<String>() + one.len()).sum();
+            bytes += size_of::<Folder>() + listed.name.len() + attributes;
+            if folders.len() == FOLDERS_MAX || bytes > BYTES_MAX {
                 return Err(Breach::TooManyFolders(FOLDERS_MAX).into());
             }
             if let Some(name) = shown_name(&listed.name) {

@@ -6,12 +6,16 @@ use crate::{
     parse::Listed,
 };
 
+/// Of one folder: RFC 9051 and its extensions have fewer than twenty.
+const ATTRIBUTES_MAX: usize = 32;
+
 /// `text` is what follows the word LIST.
 pub(crate) fn list(text: &[u8], frame: &Frame) -> Option<Listed> {
     let text = text.trim_ascii_start().strip_prefix(b"(")?;
     let end = text.iter().position(|byte| *byte == b')')?;
     let attributes = String::from_utf8_lossy(&text[..end])
         .split_ascii_whitespace()
+        .take(ATTRIBUTES_MAX)
         .map(str::to_ascii_lowercase)
         .collect();
     let (delimiter, rest) = delimiter(text[end + 1..].trim_ascii_start())?;

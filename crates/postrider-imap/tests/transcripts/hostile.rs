@@ -303,6 +303,24 @@ async fn broken_servers_end_their_own_session_only() {
 }
 
 #[tokio::test]
+async fn a_list_of_folders_has_a_bound_in_bytes_and_in_number() {
+    let name = "n".repeat(60_000);
+    let long = format!("* LIST (\\A \\B) \"/\" \"{name}\"\r\n");
+    let marked = format!("* LIST ({}) \"/\" x\r\n", "\\A ".repeat(2_000));
+    let short = "* LIST () \"/\" x\r\n".to_owned();
+    for (line, count) in [(long, 100), (marked, 9_000), (short, 10_001)] {
+        let script = Script::logged_in()
+            .expect("LIST \"\" \"*\"")
+            .step(Step::Repeat(line.into_bytes(), count));
+        let served = script.gone().serve().await;
+        let mut session = served.open().await.unwrap();
+        let error = session.folders().await.unwrap_err();
+        assert!(matches!(error, Error::Protocol(_)), "{error}");
+        served.finished().await;
+    }
+}
+
+#[tokio::test]
 async fn long_lines_take_time_in_proportion_to_their_length() {
     // 1 MB of results in one line, in small pieces.
     let list = " 1234567".repeat(120_000);
