@@ -19,6 +19,7 @@ use crate::{
     rows::Batch,
     shapes,
     state::{EndpointState, Ids, State, WatchState},
+    twins::Twins,
 };
 
 mod events;
@@ -42,6 +43,17 @@ pub(crate) enum Work {
         account: Account,
         now: Wall,
     },
+}
+
+impl Work {
+    /// What it wants stored.
+    pub(crate) fn events(&self) -> &[NewEvent] {
+        match self {
+            Self::Commit(commit) => &commit.events,
+            Self::Event(event, _) => std::slice::from_ref(&**event),
+            Self::Settle(_) | Self::Claim { .. } | Self::Ensure { .. } => &[],
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -86,6 +98,7 @@ pub(crate) struct Plan<'a> {
     endpoints: HashMap<EndpointKey, EndpointState>,
     /// Lines (endpoint and key) in which somebody waits already.
     lines: HashSet<(i64, OrderKey)>,
+    twins: Twins,
     ids: Ids,
 }
 
@@ -107,7 +120,12 @@ impl State {
 }
 
 impl<'a> Plan<'a> {
-    pub(crate) fn new(state: &'a State, seen: Seen, lines: HashSet<(i64, OrderKey)>) -> Self {
+    pub(crate) fn new(
+        state: &'a State,
+        seen: Seen,
+        lines: HashSet<(i64, OrderKey)>,
+        twins: Twins,
+    ) -> Self {
         Self {
             state,
             seen,
@@ -117,6 +135,7 @@ impl<'a> Plan<'a> {
             mailbox_deliveries: HashMap::new(),
             endpoints: HashMap::new(),
             lines,
+            twins,
             ids: state.ids,
         }
     }

@@ -92,9 +92,9 @@ pub(crate) static ATTEMPT_NEW: Shape = Shape {
 };
 
 pub(crate) static DELIVERY_NEW: Shape = Shape {
-    head: "INSERT INTO delivery (id, event, endpoint, sequence, mailbox, state, due, run, order_key, blocked) \
-           SELECT * FROM (",
-    width: 10,
+    head: "INSERT INTO delivery (id, event, endpoint, sequence, mailbox, state, due, run, order_key, blocked, \
+           when_failed, settled_at, dead_reason) SELECT * FROM (",
+    width: 13,
     tail: filtered!(),
 };
 

@@ -21,6 +21,7 @@ use crate::{
     room::Room,
     rows::{Texts, rollback},
     state::State,
+    twins::Twins,
 };
 
 /// Requests in one group. More would only make the first of them wait longer.
@@ -197,7 +198,9 @@ impl Writer {
             items.iter().map(|(work, _)| work),
         )
         .await?;
-        let mut plan = Plan::new(&self.state, seen, lines);
+        let works = items.iter().map(|(work, _)| work);
+        let twins = Twins::look(&mut self.conn, &self.state, works).await?;
+        let mut plan = Plan::new(&self.state, seen, lines, twins);
         let mut answers: Vec<_> = items
             .iter()
             .map(|(work, _)| plan.add(work, claims.next().unwrap_or_default()))
@@ -336,11 +339,7 @@ struct Weight {
 
 impl Weight {
     fn add(&mut self, work: &Work) {
-        let events = match work {
-            Work::Commit(commit) => commit.events.as_slice(),
-            Work::Event(event, _) => std::slice::from_ref(&**event),
-            Work::Settle(_) | Work::Claim { .. } | Work::Ensure { .. } => &[],
-        };
+        let events = work.events();
         self.events += events.len();
         self.bytes += events
             .iter()

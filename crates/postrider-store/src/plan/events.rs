@@ -124,7 +124,8 @@ impl Plan<'_> {
         Ok(i64::try_from(event.deliveries.len()).unwrap_or(i64::MAX))
     }
 
-    /// Adds one delivery. In a line in which somebody waits already it is blocked, and not leased.
+    /// Adds one delivery. In a line in which somebody waits already it is blocked, and not leased;
+    /// one whose message the endpoint has already is discarded, and stands in no line.
     fn owe(
         &mut self,
         stored: Stored,
@@ -135,15 +136,16 @@ impl Plan<'_> {
     ) {
         let (endpoint, sequence) = self.next_sequence(&delivery.endpoint);
         self.ids.delivery += 1;
-        let blocked = delivery
-            .order
-            .is_some_and(|line| !self.lines.insert((endpoint, line)));
-        let leased = delivery.leased && !blocked;
-        let state = if leased {
-            codec::delivery::LEASED
-        } else {
-            codec::delivery::PENDING
+        let twin = self.twins.before(endpoint, event, delivery, stored.uuid);
+        let order = delivery.order.filter(|_| twin.is_none());
+        let blocked = order.is_some_and(|line| !self.lines.insert((endpoint, line)));
+        let leased = delivery.leased && !blocked && twin.is_none();
+        let state = match (&twin, leased) {
+            (Some(_), _) => codec::delivery::DISCARDED,
+            (None, true) => codec::delivery::LEASED,
+            (None, false) => codec::delivery::PENDING,
         };
+        let reason = twin.map(|first| format!("the same Message-ID was sent as event {first}"));
         let row = [
             self.ids.delivery.into(),
             stored.id.into(),
@@ -153,10 +155,16 @@ impl Plan<'_> {
             state.into(),
             now.0.into(),
             self.state.run.into(),
-            delivery.order.map(|line| line.0).into(),
+            order.map(|line| line.0).into(),
             i64::from(blocked).into(),
+            i64::from(delivery.when_failed).into(),
+            twin.map(|_| now.0).into(),
+            reason.as_deref().into(),
         ];
         self.batch.push(&shapes::DELIVERY_NEW, row);
+        if twin.is_some() {
+            receipt.suppressed.push(delivery.endpoint.clone());
+        }
         if leased {
             let id = self.ids.delivery;
             let claim = first_claim(id, sequence, delivery, event, stored.uuid, now);
@@ -202,6 +210,7 @@ fn first_claim(
         replay: None,
         order: owed.order,
         aside: false,
+        when_failed: owed.when_failed,
         event: EventRow {
             id,
             event_type: event.event_type,
