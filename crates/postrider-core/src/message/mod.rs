@@ -14,6 +14,7 @@ mod charset;
 mod facts;
 mod field;
 mod html;
+mod locate;
 mod parse;
 mod part;
 mod report;
@@ -28,8 +29,10 @@ mod words;
 mod tests;
 
 pub use facts::{HeaderFacts, facts_from_headers, fingerprint};
+pub use locate::{Located, Locator};
 pub use parse::{parse, parse_prefix};
 pub use salvage::salvage;
+pub use transfer::{Decoder, Encoding};
 pub use warning::{Warning, Warnings};
 
 /// What bounds a parsed message. The defaults suit an event of 64 KiB to a few MiB.

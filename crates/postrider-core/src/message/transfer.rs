@@ -6,8 +6,9 @@ use sha2::{Digest, Sha256};
 use super::{Warning, Warnings};
 use crate::fingerprint::hex;
 
+/// How a part's bytes are written in the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(super) enum Encoding {
+pub enum Encoding {
     #[default]
     Identity,
     Base64,
@@ -66,21 +67,153 @@ fn decode(
     warnings: &mut Warnings,
     sink: &mut dyn FnMut(&[u8]) -> bool,
 ) {
-    let broken = match encoding {
-        Encoding::Identity => {
-            sink(body);
-            false
+    if encoding == Encoding::Unknown {
+        warnings.add(Warning::EncodingUnknown);
+    }
+    let mut decoder = Decoder::new(encoding);
+    let mut piece = Vec::with_capacity(PIECE_BYTES + 3);
+    let mut on = true;
+    for bytes in body.chunks(PIECE_BYTES) {
+        piece.clear();
+        decoder.push(bytes, &mut piece);
+        on = sink(&piece);
+        if !on {
+            break;
         }
-        Encoding::Unknown => {
-            warnings.add(Warning::EncodingUnknown);
-            sink(body);
-            false
+    }
+    if on {
+        piece.clear();
+        decoder.finish(&mut piece);
+        if !piece.is_empty() {
+            sink(&piece);
         }
-        Encoding::Base64 => base64(body, sink),
-        Encoding::QuotedPrintable => quoted_printable(body, sink),
-    };
-    if broken {
+    }
+    if decoder.is_broken() {
         warnings.add(Warning::EncodingBroken);
+    }
+}
+
+/// A quoted-printable line that is longer is decoded in pieces.
+const LINE_BYTES_MAX: usize = 64 << 10;
+
+/// Decodes what comes in pieces of any size; it keeps no more than a line. Errors are passed over.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    encoding: Encoding,
+    /// base64: digits that are no whole group yet.
+    bits: u32,
+    digits: u8,
+    /// quoted-printable: the line so far.
+    line: Vec<u8>,
+    broken: bool,
+}
+
+impl Decoder {
+    pub fn new(encoding: Encoding) -> Self {
+        Self {
+            encoding,
+            bits: 0,
+            digits: 0,
+            line: Vec::new(),
+            broken: false,
+        }
+    }
+
+    /// Appends what `bytes` add.
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        match self.encoding {
+            Encoding::Identity | Encoding::Unknown => out.extend_from_slice(bytes),
+            Encoding::Base64 => self.base64(bytes, out),
+            Encoding::QuotedPrintable => self.quoted_printable(bytes, out),
+        }
+    }
+
+    /// Appends what was held back. There is nothing after it.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        self.broken |= end_group(self.bits, self.digits, out);
+        (self.bits, self.digits) = (0, 0);
+        let line = std::mem::take(&mut self.line);
+        self.end_line(&line, out);
+    }
+
+    fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// base64 with anything between its digits; padding may be missing or come early.
+    fn base64(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        let mut rest = bytes;
+        while let Some((&byte, tail)) = rest.split_first() {
+            if self.digits == 0 {
+                let before = rest;
+                rest = whole_groups(rest, out);
+                if rest.len() < before.len() {
+                    continue;
+                }
+            }
+            rest = tail;
+            match VALUES[usize::from(byte)] {
+                value @ 0..64 => {
+                    self.bits = self.bits << 6 | u32::from(value);
+                    self.digits += 1;
+                    if self.digits == 4 {
+                        out.extend_from_slice(&self.bits.to_be_bytes()[1..]);
+                        (self.bits, self.digits) = (0, 0);
+                    }
+                }
+                PAD => {
+                    self.broken |= end_group(self.bits, self.digits, out);
+                    (self.bits, self.digits) = (0, 0);
+                }
+                SPACE => {}
+                _ => self.broken = true,
+            }
+        }
+    }
+
+    /// Quoted-printable (RFC 2045 section 6.7); an `=` that introduces nothing stands for itself.
+    fn quoted_printable(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                let line = std::mem::take(&mut self.line);
+                self.end_line(&line, out);
+                self.line = line;
+                self.line.clear();
+            } else if self.line.len() > LINE_BYTES_MAX {
+                self.flush(out);
+            }
+        }
+    }
+
+    fn end_line(&mut self, line: &[u8], out: &mut Vec<u8>) {
+        let (line, end): (&[u8], &[u8]) = match line {
+            [line @ .., b'\r', b'\n'] => (line, b"\r\n"),
+            [line @ .., b'\n'] => (line, b"\n"),
+            line => (line, b""),
+        };
+        let line = line.trim_ascii_end();
+        match line.strip_suffix(b"=") {
+            Some(line) => self.broken |= unescape(line, out),
+            None => {
+                self.broken |= unescape(line, out);
+                out.extend_from_slice(end);
+            }
+        }
+    }
+
+    /// Decodes the start of an endless line. White space and an `=` may belong to its end.
+    fn flush(&mut self, out: &mut Vec<u8>) {
+        let text = self.line.trim_ascii_end();
+        let tail = &text[text.len().saturating_sub(2)..];
+        let open = memchr::memrchr(b'=', tail).map_or(0, |at| tail.len() - at);
+        let at = match text.len() - open {
+            // Nothing but white space: it will not be the end of a line that matters.
+            0 => self.line.len(),
+            at => at,
+        };
+        self.broken |= unescape(&self.line[..at], out);
+        self.line.drain(..at);
     }
 }
 
@@ -105,56 +238,11 @@ const fn values() -> [u8; 256] {
     table
 }
 
-/// base64 with anything between its digits; padding may be missing or come early. Whether
-/// something was wrong.
-fn base64(body: &[u8], sink: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-    let mut piece = Vec::with_capacity(PIECE_BYTES + 3);
-    let (mut bits, mut digits, mut broken) = (0u32, 0u8, false);
-    let mut rest = body;
-    while let Some((&byte, tail)) = rest.split_first() {
-        if piece.len() >= PIECE_BYTES {
-            if !sink(&piece) {
-                return broken;
-            }
-            piece.clear();
-        }
-        if digits == 0 {
-            let before = rest;
-            rest = whole_groups(rest, &mut piece);
-            if rest.len() < before.len() {
-                continue;
-            }
-        }
-        rest = tail;
-        match VALUES[usize::from(byte)] {
-            value @ 0..64 => {
-                bits = bits << 6 | u32::from(value);
-                digits += 1;
-                if digits == 4 {
-                    piece.extend_from_slice(&bits.to_be_bytes()[1..]);
-                    (bits, digits) = (0, 0);
-                }
-            }
-            PAD => {
-                broken |= end_group(bits, digits, &mut piece);
-                (bits, digits) = (0, 0);
-            }
-            SPACE => {}
-            _ => broken = true,
-        }
-    }
-    broken |= end_group(bits, digits, &mut piece);
-    if !piece.is_empty() {
-        sink(&piece);
-    }
-    broken
-}
-
-/// Decodes groups of four digits until something else comes or the piece is full.
+/// Decodes groups of four digits until something else comes.
 fn whole_groups<'a>(mut rest: &'a [u8], piece: &mut Vec<u8>) -> &'a [u8] {
     while let [a, b, c, d, tail @ ..] = rest {
         let [a, b, c, d] = [a, b, c, d].map(|byte| VALUES[usize::from(*byte)]);
-        if (a | b | c | d) >= 64 || piece.len() >= PIECE_BYTES {
+        if (a | b | c | d) >= 64 {
             break;
         }
         let bits = u32::from(a) << 18 | u32::from(b) << 12 | u32::from(c) << 6 | u32::from(d);
@@ -172,37 +260,6 @@ fn end_group(bits: u32, digits: u8, piece: &mut Vec<u8>) -> bool {
         _ => {}
     }
     digits == 1
-}
-
-/// Quoted-printable (RFC 2045 section 6.7); an `=` that introduces nothing stands for itself.
-fn quoted_printable(body: &[u8], sink: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-    let mut piece = Vec::with_capacity(PIECE_BYTES);
-    let mut broken = false;
-    for line in body.split_inclusive(|byte| *byte == b'\n') {
-        let (line, end): (&[u8], &[u8]) = match line {
-            [line @ .., b'\r', b'\n'] => (line, b"\r\n"),
-            [line @ .., b'\n'] => (line, b"\n"),
-            line => (line, b""),
-        };
-        let line = line.trim_ascii_end();
-        match line.strip_suffix(b"=") {
-            Some(line) => broken |= unescape(line, &mut piece),
-            None => {
-                broken |= unescape(line, &mut piece);
-                piece.extend_from_slice(end);
-            }
-        }
-        if piece.len() >= PIECE_BYTES {
-            if !sink(&piece) {
-                return broken;
-            }
-            piece.clear();
-        }
-    }
-    if !piece.is_empty() {
-        sink(&piece);
-    }
-    broken
 }
 
 fn unescape(line: &[u8], out: &mut Vec<u8>) -> bool {
@@ -324,6 +381,28 @@ mod tests {
                 (text.to_owned(), broken),
                 "{body:?}"
             );
+        }
+    }
+
+    #[test]
+    fn what_comes_in_pieces_is_decoded_alike_however_it_is_cut() {
+        let text = "f=C3=BCr=\r\n dich  \r\nend=zz =\t\r\naGVs\r\nbG8=QQ*==".repeat(3);
+        let text = format!("{text}{}={}", " x".repeat(40_000), "y".repeat(70_000));
+        for encoding in [
+            Encoding::Identity,
+            Encoding::Base64,
+            Encoding::QuotedPrintable,
+            Encoding::Unknown,
+        ] {
+            let whole = decode_start(text.as_bytes(), encoding, 1 << 20, &mut Warnings::default());
+            for size in [1, 2, 3, 7, 76, 8192, 50_000] {
+                let (mut decoder, mut out) = (Decoder::new(encoding), Vec::new());
+                for piece in text.as_bytes().chunks(size) {
+                    decoder.push(piece, &mut out);
+                }
+                decoder.finish(&mut out);
+                assert!(out == whole.0, "{encoding:?} by {size}");
+            }
         }
     }
 

@@ -30,6 +30,30 @@ pub(super) struct Level {
 }
 
 impl Level {
+    /// The multipart of this header, inside `around`.
+    pub(super) fn open(
+        boundary: Vec<u8>,
+        head: &Head,
+        around: Option<&Self>,
+        groups: &mut u32,
+    ) -> Self {
+        let group = if head.is("multipart/alternative") {
+            *groups += 1;
+            *groups
+        } else {
+            around.map_or(0, |level| level.group)
+        };
+        Self {
+            boundary,
+            group,
+            digest: head.is("multipart/digest"),
+        }
+    }
+
+    pub(super) fn is_digest(&self) -> bool {
+        self.digest
+    }
+
     /// Whether `line` (which begins with `--`) is this multipart's delimiter; and whether it ends it.
     pub(super) fn matches(&self, line: &[u8]) -> Option<Delimiter> {
         let rest = line.strip_prefix(b"--")?.strip_prefix(&self.boundary[..])?;
@@ -133,18 +157,8 @@ impl<'a, 'c> Walk<'a, 'c> {
             self.cut = true;
             return None;
         }
-        let group = if head.is("multipart/alternative") {
-            self.groups += 1;
-            self.groups
-        } else {
-            self.levels.last().map_or(0, |level| level.group)
-        };
-        let digest = head.is("multipart/digest");
-        self.levels.push(Level {
-            boundary,
-            group,
-            digest,
-        });
+        let level = Level::open(boundary, head, self.levels.last(), &mut self.groups);
+        self.levels.push(level);
         let found = self
             .delimiter(at)
             .filter(|found| found.level + 1 == self.levels.len());
@@ -209,7 +223,7 @@ impl<'a, 'c> Walk<'a, 'c> {
                 Line::Field(_) | Line::Other => {}
             }
         }
-        if head.kind.is_empty() && self.levels.last().is_some_and(|level| level.digest) {
+        if head.kind.is_empty() && self.levels.last().is_some_and(|level| level.is_digest()) {
             "message/rfc822".clone_into(&mut head.kind);
         }
         // A part without any field or empty line is a body alone.

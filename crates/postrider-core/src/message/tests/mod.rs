@@ -3,12 +3,15 @@
 use super::*;
 
 mod hostile;
+mod located;
 mod machines;
 mod random;
 mod reading;
 
 fn read(raw: impl AsRef<[u8]>) -> Message {
-    parse(raw.as_ref(), &ParseLimits::default())
+    let message = parse(raw.as_ref(), &ParseLimits::default());
+    located::agrees(raw.as_ref(), &message);
+    message
 }
 
 fn warned(message: &Message) -> Vec<&'static str> {

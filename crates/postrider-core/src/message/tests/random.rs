@@ -48,6 +48,9 @@ fn check(raw: &[u8], limits: &ParseLimits) -> Message {
     }
     assert_eq!(text.plain.is_some(), text.plain_source.is_some());
     assert_eq!(message, parse(raw, limits));
+    if *limits == ParseLimits::default() {
+        super::located::agrees(raw, &message);
+    }
     fingerprint(raw, None);
     salvage(raw, raw.len() as u64, limits);
     message
