@@ -390,21 +390,28 @@ impl Supervisor {
                     endpoint,
                     at,
                     detail,
+                    ..
                 } => (EventType::EndpointDeadLetter, endpoint, *at, detail),
             };
-        system_events::emit(
-            &self.shared,
-            Happening {
-                event_type,
-                mailbox: None,
-                scope: endpoint.as_str(),
-                started,
-                reason: event_type.as_str(),
-                detail,
-                hint: "postrider endpoints list",
-            },
-        )
-        .await;
+        let happening = Happening {
+            event_type,
+            mailbox: None,
+            scope: endpoint.as_str(),
+            started,
+            reason: event_type.as_str(),
+            detail,
+            hint: "postrider endpoints list",
+        };
+        match &change {
+            dispatcher::Transition::Dead { event, .. } => {
+                system_events::emit_about(&self.shared, happening, *event).await;
+            }
+            dispatcher::Transition::Opened { .. }
+            | dispatcher::Transition::Disabled { .. }
+            | dispatcher::Transition::Closed { .. } => {
+                system_events::emit(&self.shared, happening).await;
+            }
+        }
     }
 
     async fn credential_changed(&self, change: tokens::Transition) {

@@ -10,6 +10,7 @@ use postrider_core::{
 };
 use postrider_store::{EventIdentity, NewDelivery, NewEvent};
 use postrider_webhook::payload::{self, DiagnosisFacts, MailboxRef, SystemFacts};
+use uuid::Uuid;
 
 use crate::{config::Config, diagnosis::Short, shared::Shared};
 
@@ -57,18 +58,25 @@ pub fn receivers(
 
 /// The event as the store takes it; without receivers it is stored all the same, to be listed.
 pub fn build(config: &Config, happening: &Happening<'_>) -> NewEvent {
-    build_diagnosed(config, happening, None)
+    build_with(config, happening, &Details::default())
 }
 
-fn build_diagnosed(
-    config: &Config,
-    happening: &Happening<'_>,
-    diagnosis: Option<&Short>,
-) -> NewEvent {
-    let scope = match happening.mailbox {
+/// What some happenings have besides.
+#[derive(Default)]
+struct Details<'a> {
+    diagnosis: Option<&'a Short>,
+    /// Tells happenings of the same moment and scope apart.
+    about: Option<Uuid>,
+}
+
+fn build_with(config: &Config, happening: &Happening<'_>, details: &Details<'_>) -> NewEvent {
+    let mut scope = match happening.mailbox {
         Some(mailbox) => format!("{mailbox}/{}", happening.scope),
         None => happening.scope.to_owned(),
     };
+    if let Some(about) = details.about {
+        scope.push_str(&format!("/{about}"));
+    }
     let mailbox = happening.mailbox.and_then(|key| config.mailboxes.get(key));
     let data = payload::system_data(&SystemFacts {
         mailbox: mailbox.map(|mailbox| MailboxRef {
@@ -81,7 +89,7 @@ fn build_diagnosed(
         detail: happening.detail,
         hint: (!happening.hint.is_empty()).then_some(happening.hint),
         since: happening.started,
-        diagnosis: diagnosis.map(|short| DiagnosisFacts {
+        diagnosis: details.diagnosis.map(|short| DiagnosisFacts {
             cause: short.cause.as_str(),
             what: &short.what,
             fix: &short.fix,
@@ -110,6 +118,8 @@ fn build_diagnosed(
                 order: None,
                 endpoint,
                 leased: false,
+                when_failed: false,
+                twins_since: None,
             })
             .collect(),
     }
@@ -118,7 +128,16 @@ fn build_diagnosed(
 /// Stores the event and tells the dispatcher. An error is told and counted; the state that the
 /// event speaks of shows in metrics and commands in any case.
 pub async fn emit(shared: &Arc<Shared>, happening: Happening<'_>) {
-    emit_diagnosed(shared, happening, None).await;
+    emit_with(shared, happening, &Details::default()).await;
+}
+
+/// The same of one event among several that may come in one moment.
+pub async fn emit_about(shared: &Arc<Shared>, happening: Happening<'_>, about: Uuid) {
+    let details = Details {
+        about: Some(about),
+        ..Details::default()
+    };
+    emit_with(shared, happening, &details).await;
 }
 
 /// The same with what it means and what to do.
@@ -127,7 +146,15 @@ pub async fn emit_diagnosed(
     happening: Happening<'_>,
     diagnosis: Option<&Short>,
 ) {
-    let event = build_diagnosed(&shared.config(), &happening, diagnosis);
+    let details = Details {
+        diagnosis,
+        ..Details::default()
+    };
+    emit_with(shared, happening, &details).await;
+}
+
+async fn emit_with(shared: &Arc<Shared>, happening: Happening<'_>, details: &Details<'_>) {
+    let event = build_with(&shared.config(), &happening, details);
     let endpoints: Vec<EndpointKey> = event
         .deliveries
         .iter()

@@ -11,6 +11,7 @@ use classify::Control;
 pub mod classify;
 pub mod health;
 pub mod order;
+pub mod rate;
 
 #[cfg(test)]
 mod simulation;

@@ -221,6 +221,7 @@ pub(super) fn unstored(endpoint: &EndpointKey, event: EventRow) -> Claimed {
         replay: None,
         order: None,
         aside: false,
+        when_failed: false,
         event,
     }
 }

@@ -39,6 +39,7 @@ use crate::{
 use attempt::Post;
 use lane::Lane;
 use line::{Line, Order};
+use storage::Storage;
 
 pub use line::Slots;
 pub use status::{EndpointStatus, LastError};
@@ -67,6 +68,7 @@ pub enum Transition {
     /// A delivery ended as a dead letter.
     Dead {
         endpoint: EndpointKey,
+        event: Uuid,
         at: Wall,
         detail: String,
     },
@@ -266,16 +268,16 @@ impl Dispatcher {
         let dispatcher = self.clone();
         tokio::spawn(async move {
             let deps = &dispatcher.0.deps;
+            let Some(first) = batch.first() else { return };
+            let mut storage = Storage::new(deps.store.clone(), first.endpoint.clone());
             let now = clock::wall();
-            let settlements = batch
-                .iter()
-                .map(|claimed| storage::returned(claimed, now))
-                .collect();
-            if let Err(error) = deps.store.settle(settlements).await {
-                // They stay leased until the next start, which ends all leases.
-                deps.telemetry
-                    .process
-                    .store_failed("giving back deliveries", &error);
+            for claimed in &batch {
+                storage.put(storage::returned(claimed, now));
+            }
+            let process = &deps.telemetry.process;
+            let told = |error: &StoreError| process.store_failed("giving back deliveries", error);
+            if storage.settle_all(told).await.is_err() {
+                deps.fatal.cancel();
                 return;
             }
             // The endpoint may have been configured again meanwhile.

@@ -12,6 +12,8 @@ use postrider_core::{
 };
 use postrider_store::{Claimed, Settled, Settlement, Store, StoreError};
 
+use crate::clock;
+
 /// Outcomes per call: the store's writer takes as many in one group.
 const SETTLE_MAX: usize = 256;
 
@@ -180,6 +182,38 @@ impl Storage {
                 Ended::Claimed(claim)
             }
         }
+    }
+}
+
+impl Storage {
+    /// Stores what there is, however long the store takes nothing; what was claimed meanwhile is
+    /// given back. An error is one after which the process cannot go on. Safe to drop.
+    pub(super) async fn settle_all(&mut self, told: impl Fn(&StoreError)) -> Result<(), StoreError> {
+        while !self.is_settled() || self.is_claiming() {
+            let now = clock::monotonic();
+            self.settle(now);
+            if self.settling.is_none() && self.claiming.is_none() {
+                let until = self.retry_at(now).unwrap_or(now);
+                tokio::time::sleep_until(clock::instant(until)).await;
+                continue;
+            }
+            match self.ended(clock::monotonic, clock::chance).await {
+                Ended::Settled(_) => {}
+                Ended::NotSettled(error) => {
+                    told(&error);
+                    if let StoreError::Fatal(_) = error {
+                        return Err(error);
+                    }
+                }
+                Ended::Claimed(claim) => {
+                    let now = clock::wall();
+                    for claimed in claim.claimed.unwrap_or_default() {
+                        self.put(returned(&claimed, now));
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }
 

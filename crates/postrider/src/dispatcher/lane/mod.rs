@@ -10,6 +10,7 @@ use postrider_core::{
         Failure, RetryPolicy,
         health::{Allowed, EndpointHealth, State},
         order::Order as OrderBy,
+        rate::Rate,
     },
     time::{Monotonic, Now, Wall},
 };
@@ -21,7 +22,7 @@ use super::{
     Deps,
     attempt::{self, Post},
     line::{Inbox, Line, Order},
-    storage::{Ended, Storage, Wish, returned},
+    storage::{Storage, Wish, returned},
 };
 use crate::{clock, config::Endpoint, secrets::SecretList, telemetry::delivery::EndpointState};
 
@@ -36,6 +37,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// What is cut off at the end of a drain has this long to be stored.
 const LAST_SETTLE: Duration = Duration::from_secs(2);
+const SETTLING_LAST: &str = "settling deliveries at the end";
 
 pub(super) struct Lane {
     deps: Deps,
@@ -50,6 +52,8 @@ pub(super) struct Lane {
     sending: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Slots taken: attempts under way, and those whose outcome is not durable yet.
     taken: u32,
+    /// How many attempts per second the endpoint asks for.
+    rate: Option<Rate>,
     /// The table may hold deliveries that are due.
     backlog: bool,
     /// The table may hold deliveries that are due later.
@@ -62,6 +66,8 @@ pub(super) struct Lane {
     paused: bool,
     /// To come to an end, by this time.
     ending: Option<Monotonic>,
+    /// The process goes on without it: nothing may stay leased.
+    retired: bool,
     failed: bool,
 }
 
@@ -99,6 +105,7 @@ impl Lane {
             storage: Storage::new(deps.store.clone(), endpoint.key.clone()),
             deps,
             line,
+            rate: endpoint.transport.rate.map(Rate::new),
             endpoint,
             secrets,
             post,
@@ -112,6 +119,7 @@ impl Lane {
             unorder,
             paused: false,
             ending: None,
+            retired: false,
             failed: false,
         }
     }
@@ -165,6 +173,7 @@ impl Lane {
                 }
                 Order::Drain(deadline) => self.ending = Some(deadline),
                 Order::Retire => {
+                    self.retired = true;
                     self.ending = Some(clock::monotonic() + self.endpoint.timeout + LAST_SETTLE)
                 }
             }
@@ -181,6 +190,14 @@ impl Lane {
         self.health
             .reconfigure(policy(&self.deps.policy, &endpoint), endpoint.max_in_flight);
         self.unorder = endpoint.order == OrderBy::None;
+        self.rate = match (self.rate, endpoint.transport.rate) {
+            (Some(mut rate), Some(per_second)) => {
+                rate.set(per_second);
+                Some(rate)
+            }
+            (None, per_second) => per_second.map(Rate::new),
+            (Some(_), None) => None,
+        };
         self.line.configure(Arc::clone(&endpoint));
         self.endpoint = endpoint;
         self.release = true;
@@ -241,6 +258,11 @@ impl Lane {
                 Allowed::Now(1..)
             )
         {
+            if let Some(rate) = &mut self.rate
+                && !rate.take(now.monotonic)
+            {
+                return;
+            }
             if self.post.is_err() {
                 self.prepare();
             }
@@ -354,7 +376,13 @@ impl Lane {
             match self.health.allowed(now.monotonic, self.taken) {
                 Allowed::ProbeAt(at) if self.backlog => wakes.push(at),
                 Allowed::ProbeAt(at) => wakes.extend(due.map(|due| due.max(at))),
-                Allowed::Now(_) => wakes.extend(due),
+                Allowed::Now(free) => {
+                    wakes.extend(due);
+                    // Anything else that holds the queue up wakes the lane when it is over.
+                    let held = free > 0 && !self.queue.is_empty() && !self.storage.is_stuck();
+                    let rate = self.rate.filter(|_| held);
+                    wakes.extend(rate.map(|rate| rate.ready_at()));
+                }
                 Allowed::Probing => {}
             }
         }
@@ -387,31 +415,35 @@ impl Lane {
         for claimed in self.line.close().into_iter().chain(self.queue.drain(..)) {
             self.storage.put(returned(&claimed, now));
         }
-        let last = async {
-            while !self.storage.is_settled() {
-                self.storage.settle(clock::monotonic());
-                if let Ended::NotSettled(error) =
-                    self.storage.ended(clock::monotonic, clock::chance).await
-                {
-                    self.deps
-                        .telemetry
-                        .process
-                        .store_failed("settling deliveries at the end", &error);
-                    return;
-                }
+        if !self.failed {
+            let process = &self.deps.telemetry.process;
+            let told = |error: &StoreError| process.store_failed(SETTLING_LAST, error);
+            let last = self.storage.settle_all(told);
+            match tokio::time::timeout(LAST_SETTLE, last).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => self.deps.fatal.cancel(),
+                Err(_) if self.retired => return self.settle_beside(),
+                Err(_) => told(&StoreError::Busy(
+                    "outcomes could not be stored in time; their events are sent again".to_owned(),
+                )),
             }
-        };
-        if !self.failed && tokio::time::timeout(LAST_SETTLE, last).await.is_err() {
-            let busy = StoreError::Busy(
-                "outcomes could not be stored in time; their events are sent again".to_owned(),
-            );
-            self.deps
-                .telemetry
-                .process
-                .store_failed("settling deliveries at the end", &busy);
         }
         self.line.counts(0, 0);
         self.line.bequeath();
+    }
+
+    /// The store takes nothing for now. Who waits for this lane's end waits no longer; its leases are
+    /// given back when the store works again.
+    fn settle_beside(mut self) {
+        self.line.counts(0, 0);
+        tokio::spawn(async move {
+            let process = &self.deps.telemetry.process;
+            let told = |error: &StoreError| process.store_failed(SETTLING_LAST, error);
+            match self.storage.settle_all(told).await {
+                Ok(()) => self.line.bequeath(),
+                Err(_) => self.deps.fatal.cancel(),
+            }
+        });
     }
 }
 

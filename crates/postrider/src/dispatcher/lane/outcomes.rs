@@ -136,6 +136,7 @@ impl Lane {
         let detail = format!("event {}: {reason}", claimed.event.id);
         self.notify(Transition::Dead {
             endpoint: self.endpoint.key.clone(),
+            event: claimed.event.id,
             at: now,
             detail,
         });

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use super::{
     super::OrderError,
     receiver::{Mode, Receiver, SECRET},
-    world::{World, endpoint, endpoints, key, quick},
+    world::{World, act, endpoint, endpoints, key, quick},
 };
 use crate::{
     clock,
@@ -18,7 +18,7 @@ async fn a_pause_outlives_a_restart_and_a_resume_sends_what_waits() {
     let receiver = Receiver::start(Mode::Answer(200));
     let dir = tempfile::tempdir().unwrap();
     let mut world = World::at(dir.path(), vec![endpoint(&receiver)], quick(), SECRET).await;
-    world.dispatcher.pause(&key()).await.unwrap();
+    world.dispatcher.pause(&key(), &act()).await.unwrap();
     world
         .until("paused", |world| {
             world.status().state == EndpointState::Paused
@@ -35,12 +35,12 @@ async fn a_pause_outlives_a_restart_and_a_resume_sends_what_waits() {
         })
         .await;
     assert_eq!(receiver.requests(), 0);
-    world.dispatcher.resume(&key()).await.unwrap();
+    world.dispatcher.resume(&key(), &act()).await.unwrap();
     world
         .until("all is sent", |_| receiver.requests() == 5)
         .await;
     assert!(matches!(
-        world.dispatcher.pause(&"nobody".into()).await,
+        world.dispatcher.pause(&"nobody".into(), &act()).await,
         Err(OrderError::Unknown(_))
     ));
 }
@@ -130,7 +130,7 @@ async fn an_endpoint_that_is_taken_out_and_put_back_at_once_sends_what_it_had_in
 async fn an_endpoint_that_is_taken_out_and_put_back_stays_paused() {
     let receiver = Receiver::start(Mode::Answer(200));
     let mut world = World::new(&receiver).await;
-    world.dispatcher.pause(&key()).await.unwrap();
+    world.dispatcher.pause(&key(), &act()).await.unwrap();
     world.dispatcher.put(&endpoints(Vec::new()));
     world.dispatcher.put(&endpoints(vec![endpoint(&receiver)]));
     world.mails(2).await;
@@ -140,7 +140,7 @@ async fn an_endpoint_that_is_taken_out_and_put_back_stays_paused() {
         })
         .await;
     assert_eq!(receiver.requests(), 0);
-    world.dispatcher.resume(&key()).await.unwrap();
+    world.dispatcher.resume(&key(), &act()).await.unwrap();
     world.all_delivered(&receiver, SOON).await;
 }
 
@@ -184,7 +184,7 @@ async fn a_drain_ends_with_its_grace_period() {
 async fn a_ping_goes_past_a_pause_and_is_not_stored() {
     let receiver = Receiver::start(Mode::Answer(200));
     let world = World::new(&receiver).await;
-    world.dispatcher.pause(&key()).await.unwrap();
+    world.dispatcher.pause(&key(), &act()).await.unwrap();
     let pinged = world.dispatcher.ping(&key()).await.unwrap();
     assert_eq!((pinged.status, pinged.outcome), (Some(200), "delivered"));
     assert!(

@@ -36,6 +36,15 @@ pub(super) fn quick() -> RetryPolicy {
     }
 }
 
+pub(super) fn act() -> postrider_store::Act {
+    postrider_store::Act {
+        at: crate::clock::wall(),
+        who: "operator".to_owned(),
+        through: "test".to_owned(),
+        why: None,
+    }
+}
+
 pub(super) fn key() -> EndpointKey {
     EndpointKey::from("tickets")
 }
@@ -60,6 +69,7 @@ pub(super) fn endpoint(receiver: &Receiver) -> Endpoint {
         allow_plaintext: false,
         ca_file: None,
         proxy: config::Proxy::None,
+        transport: config::Transport::default(),
     }
 }
 
@@ -253,6 +263,8 @@ pub(super) fn event(id: Uuid, text: &str, leased: bool) -> NewEvent {
             order: None,
             endpoint: key(),
             leased,
+            when_failed: false,
+            twins_since: None,
         }],
     }
 }
