@@ -143,7 +143,7 @@ pub struct RenderInput<'a> {
     pub subject: &'a str,
     pub time: Wall,
     pub stored_at: Wall,
-    /// The stored object, complete but for `delivery`.
+    /// The stored object, complete but for `test` and `delivery`.
     pub data: &'a [u8],
     /// Per endpoint, gapless, from 1.
     pub sequence: i64,
@@ -154,6 +154,10 @@ pub struct RenderInput<'a> {
     pub replay: Option<&'a str>,
     /// It failed for so long that events behind it have overtaken it.
     pub stepped_aside: bool,
+    /// The endpoint's `when` could not be evaluated for it.
+    pub when_failed: bool,
+    /// It is made up, to try a receiver.
+    pub test: bool,
 }
 
 /// The body as it is sent: a CloudEvents 1.0 event in structured mode (JSON event format), which
@@ -176,7 +180,11 @@ pub fn render(input: &RenderInput<'_>) -> Bytes {
     if !inner.is_empty() {
         body.push(b',');
     }
-    body.extend_from_slice(b"\"delivery\":");
+    let mark: &[u8] = match input.test {
+        true => b"\"test\":true,\"delivery\":",
+        false => b"\"test\":false,\"delivery\":",
+    };
+    body.extend_from_slice(mark);
     write_json(&mut body, &data::Delivery::of(input));
     body.extend_from_slice(b"}}");
     body.into()

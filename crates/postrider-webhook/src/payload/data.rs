@@ -76,6 +76,7 @@ pub(super) struct Delivery<'a> {
     first_attempt_at: Option<Wall>,
     replay: Option<Replay<'a>>,
     stepped_aside: bool,
+    when_failed: bool,
 }
 
 /// A mark that is no JSON is sent as the text that it is.
@@ -95,6 +96,7 @@ impl<'a> Delivery<'a> {
                 .replay
                 .map(|mark| serde_json::from_str(mark).map_or(Replay::Text(mark), Replay::Json)),
             stepped_aside: input.stepped_aside,
+            when_failed: input.when_failed,
         }
     }
 }

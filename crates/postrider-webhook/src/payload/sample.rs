@@ -96,6 +96,8 @@ pub fn sample() -> String {
         first_attempt_at: Some(Wall(1_714_060_802_421)),
         replay: None,
         stepped_aside: false,
+        when_failed: false,
+        test: false,
     });
     indent(&String::from_utf8_lossy(&body))
 }

@@ -54,6 +54,8 @@ fn attempt(data: &[u8]) -> RenderInput<'_> {
         first_attempt_at: Some(Wall(1_714_060_802_000)),
         replay: None,
         stepped_aside: false,
+        when_failed: false,
+        test: false,
     }
 }
 
@@ -86,7 +88,8 @@ const KEYS: &str = "specversion id source type subject time timestamp dataschema
     data.auto data.auto.auto_submitted data.auto.is_bounce data.auto.list_id data.auto.precedence data.auto.is_list \
     data.auto.out_of_office data.auto.is_calendar data.auto.calendar_method data.auto.bounce data.authentication data.headers \
     data.parse data.parse.status data.parse.warnings \
-    data.delivery data.delivery.attempt data.delivery.first_attempt_at data.delivery.replay data.delivery.stepped_aside";
+    data.delivery data.delivery.attempt data.delivery.first_attempt_at data.delivery.replay data.delivery.stepped_aside \
+    data.delivery.when_failed data.test";
 const ITEM_KEYS: &str = "data.from.name data.from.address data.to.name data.to.address data.mailbox.labels.team \
     data.attachments.index data.attachments.filename data.attachments.content_type data.attachments.size \
     data.attachments.sha256 data.attachments.disposition data.attachments.content_id data.attachments.included \
@@ -204,8 +207,8 @@ fn the_envelope_is_a_cloudevent() {
             "time": "2024-04-25T16:00:00.000Z", "timestamp": "2024-04-25T16:00:01.000Z",
             "dataschema": "urn:postrider:schema/message.received.v1.json", "partitionkey": "support",
             "sequence": "00000000000000000042",
-            "data": {"folder": "INBOX",
-                     "delivery": {"attempt": 2, "first_attempt_at": "2024-04-25T16:00:02.000Z", "replay": null, "stepped_aside": false}},
+            "data": {"folder": "INBOX", "test": false,
+                     "delivery": {"attempt": 2, "first_attempt_at": "2024-04-25T16:00:02.000Z", "replay": null, "stepped_aside": false, "when_failed": false}},
         })
     );
     let empty = rendered(&RenderInput {
@@ -217,7 +220,7 @@ fn the_envelope_is_a_cloudevent() {
     assert_eq!(empty["partitionkey"], Value::Null);
     assert_eq!(
         empty["data"],
-        json!({"delivery": {"attempt": 2, "first_attempt_at": null, "replay": null, "stepped_aside": false}})
+        json!({"test": false, "delivery": {"attempt": 2, "first_attempt_at": null, "replay": null, "stepped_aside": false, "when_failed": false}})
     );
 }
 

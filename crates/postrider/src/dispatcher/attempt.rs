@@ -154,6 +154,8 @@ impl Post {
             first_attempt_at: claimed.first_attempt_at.or(Some(now)),
             replay: claimed.replay.as_deref(),
             stepped_aside: claimed.aside && claimed.replay.is_none(),
+            when_failed: claimed.when_failed,
+            test: false,
         };
         Source { event, raw, now }
     }
