@@ -11,6 +11,7 @@ use super::{
     check::{refused, tell},
     client::{Client, Target},
     failure::{Exit, Failure},
+    fold::{fold, instruction},
     output::{print, print_json},
     render::{clean, count},
 };
@@ -144,10 +145,8 @@ fn verdict(report: &Report) -> Result<(), Failure> {
     };
     match report.verdict() {
         Verdict::Good => Ok(()),
-        Verdict::Passing => {
-            Err(Failure::new(Exit::TryAgain, what)
-                .hint("nothing that has to be set: try again later"))
-        }
+        Verdict::Passing => Err(Failure::new(Exit::TryAgain, what)
+            .hint("this may pass by itself: try again later, or look at the fix above")),
         Verdict::Operator => Err(Failure::new(Exit::Failed, what)),
     }
 }
@@ -179,12 +178,8 @@ fn step_text(step: &Step) -> String {
         0 => String::new(),
         ms => format!("{ms} ms"),
     };
-    let line = format!(
-        "  {mark:<4}  {:<8} {took:>9}  {}",
-        step.name.as_str(),
-        clean(&step.note)
-    );
-    format!("{}\n", line.trim_end())
+    let head = format!("  {mark:<4}  {:<8} {took:>9}  ", step.name.as_str());
+    fold(&head, &clean(&step.note))
 }
 
 fn report_text(report: &Report, daemon: Option<&api::Status>) -> String {
@@ -197,12 +192,13 @@ fn report_text(report: &Report, daemon: Option<&api::Status>) -> String {
         many => many_text(many),
     };
     for proof in &report.proofs {
-        text += &format!(
-            "\nmust not open  {} with {}: {}\n",
+        let told = format!(
+            "{} with {}: {}",
             clean(&proof.address),
             proof.credential,
-            clean(&proof.words())
+            proof.words()
         );
+        text += &format!("\n{}", fold("must not open  ", &clean(&told)));
     }
     text += &receipts_text(&report.mailboxes);
     text += &match daemon {
@@ -228,18 +224,15 @@ fn report_text(report: &Report, daemon: Option<&api::Status>) -> String {
 /// What is wrong, how that is known, what to do; and what looks the same.
 fn diagnosis_text(diagnosis: &Diagnosis) -> String {
     let mut text = format!(
-        "\ncause     {}\n          {}\n",
+        "\ncause     {}\n{}",
         diagnosis.cause.as_str().replace('_', " "),
-        diagnosis.what
+        fold("          ", &diagnosis.what)
     );
     text += &lines("evidence", &diagnosis.evidence);
     text += &lines("fix", &diagnosis.fix);
     for other in &diagnosis.or {
-        text += &format!(
-            "\nor        {}: {}\n",
-            other.cause.as_str().replace('_', " "),
-            other.what
-        );
+        let told = format!("{}: {}", other.cause.as_str().replace('_', " "), other.what);
+        text += &format!("\n{}", fold("or        ", &told));
         text += &lines("  check", &other.check);
         text += &lines("  fix", &other.fix);
     }
@@ -250,9 +243,8 @@ fn lines(name: &str, lines: &[String]) -> String {
     let mut text = String::new();
     for (index, line) in lines.iter().enumerate() {
         let name = if index == 0 { name } else { "" };
-        // Long lines are what a person copies: they are neither cut nor wrapped.
         let line: String = line.chars().filter(|char| !char.is_control()).collect();
-        text += &format!("{name:<10}{line}\n");
+        text += &instruction(&format!("{name:<10}"), &line);
     }
     text
 }
@@ -282,19 +274,25 @@ fn many_text(mailboxes: &[MailboxReport]) -> String {
 
 /// Read receipts, once for all mailboxes that they concern.
 fn receipts_text(mailboxes: &[MailboxReport]) -> String {
-    let mut concerned = mailboxes.iter().flat_map(|one| one.remarks.iter());
+    // Where a mailbox cannot be read, nothing is read that could be receipted.
+    let read = mailboxes.iter().filter(|one| one.diagnosis.is_none());
+    let mut concerned = read.flat_map(|one| one.remarks.iter());
     let Some(first) = concerned.next() else {
         return String::new();
     };
     let more = match concerned.count() {
         0 => String::new(),
-        count => format!(
-            "\n          and so for {count} more (`postrider setup exchange` prints them all)"
+        count => fold(
+            "          ",
+            &format!("and so for {count} more (`postrider setup exchange` prints them all)"),
         ),
     };
-    format!(
-        "\nremark    Exchange may answer a request for a read receipt when mail is read over IMAP; whether it is set to cannot be seen from here. To switch it off:\n          {first}{more}\n"
-    )
+    let told = fold(
+        "remark    ",
+        "Exchange may answer a request for a read receipt when mail is read over IMAP; whether it \
+         is set to cannot be seen from here. To switch it off:",
+    );
+    format!("\n{told}          {first}\n{more}")
 }
 
 #[cfg(test)]

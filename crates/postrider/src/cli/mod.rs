@@ -14,6 +14,7 @@ mod doctor;
 mod endpoints;
 mod events;
 mod explain;
+mod fold;
 pub mod logging;
 mod login;
 mod mailbox_text;

@@ -28,6 +28,8 @@ pub(super) const SCENERY: Scenery = Scenery {
     // What waited in a mailbox before it could be opened first is sent as well. IDLE is ended after
     // five minutes in earnest.
     group: "start = \"all\"\nidle_cycle = \"5s\"\n",
+    person: Some("ann"),
+    shut: Some("ceo"),
     // The whole demo, with its end in order, takes about a minute.
     play_max: Duration::from_secs(63),
 };
@@ -242,7 +244,7 @@ async fn the_old_secret_is_removed(
 ) -> anyhow::Result<()> {
     stage.tell("\n14:00  The old client secret is removed")?;
     let before = world.sent();
-    // Secret files are looked at every half a minute.
+    // Secret files are looked at every few seconds.
     while !world.is_secret_replaced() {
         a_mail_more(stage, world, "the new secret is read").await?;
     }

@@ -4,6 +4,7 @@
 //! outside its temporary folder and loopback ports.
 
 mod exchange;
+mod mistakes;
 mod play;
 mod report;
 mod stage;
@@ -22,6 +23,8 @@ use crate::cli::{Demo, DemoProfile};
 const SERVED_EVERY: Duration = Duration::from_secs(2);
 /// Mail stops after some five hours, because the receiver keeps all that it accepted in memory.
 const SERVED_MAX: u32 = 10_000;
+/// How often it is looked at what mistake is wanted.
+const MISTAKES_EVERY: Duration = Duration::from_millis(250);
 /// Token life while it stays up: long enough not to be in the way, short enough to see sessions
 /// replaced before it ends.
 const SERVED_TOKEN_LIFE: Duration = Duration::from_secs(60);
@@ -123,6 +126,9 @@ async fn serve(
         .tokens
         .change(|config| config.lifetime = SERVED_TOKEN_LIFE);
     stage.tell(&world.directions())?;
+    let mut mistakes = mistakes::Mistakes::offer(world)?;
+    stage.tell(&mistakes.directions())?;
+    let mut look = tokio::time::interval(MISTAKES_EVERY);
     let mut due = tokio::time::interval(SERVED_EVERY);
     let mut served = 0;
     loop {
@@ -131,6 +137,11 @@ async fn serve(
             _ = due.tick(), if served < SERVED_MAX => {
                 world.deliver()?;
                 served += 1;
+            }
+            _ = look.tick() => {
+                if let Some(done) = mistakes.look(world)? {
+                    stage.say(&done)?;
+                }
             }
         }
     }

@@ -18,6 +18,8 @@ pub(super) const SCENERY: Scenery = Scenery {
     // shown; the sessions that were opened with it are older than ten seconds then, too.
     token_life: Duration::from_secs(20),
     group: "",
+    person: None,
+    shut: None,
     // The whole demo, with its end in order, takes less than 30 seconds.
     play_max: Duration::from_secs(24),
 };

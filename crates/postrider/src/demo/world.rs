@@ -21,7 +21,7 @@ use postrider_sandbox::{
     mailboxes::{Access, Mailboxes},
     receiver::Receiver,
     tls::Tls,
-    token_endpoint::{TokenConfig, TokenEndpoint},
+    token_endpoint::{Decision, Delegated, TokenConfig, TokenEndpoint, User},
 };
 use time::OffsetDateTime;
 
@@ -43,6 +43,10 @@ pub(super) struct Scenery {
     pub(super) token_life: Duration,
     /// More settings for the mailboxes' group.
     pub(super) group: &'static str,
+    /// Somebody who can sign in (`postrider login person`).
+    pub(super) person: Option<&'static str>,
+    /// A mailbox that nobody configures, and that must stay shut.
+    pub(super) shut: Option<&'static str>,
     pub(super) play_max: Duration,
 }
 
@@ -71,6 +75,9 @@ impl World {
         if let Some(name) = scenery.ungranted {
             mailboxes.set_access(&address(name), Access::revoke)?;
         }
+        if let Some(name) = scenery.shut {
+            mailboxes.add_account(&address(name), Access::tokens(&authority).ungranted());
+        }
         let tls = Tls::generate()?;
         fs::write(folder.join("ca.pem"), tls.ca_pem())?;
         let imap = ImapServer::start(
@@ -82,6 +89,7 @@ impl World {
         let settings = TokenConfig {
             secrets: vec![client_secret.clone()],
             lifetime: scenery.token_life,
+            delegated: scenery.person.map(delegated).unwrap_or_default(),
             ..TokenConfig::default()
         };
         let tokens = TokenEndpoint::start(settings.clone(), authority.clone()).await?;
@@ -89,6 +97,8 @@ impl World {
         let receiver = Receiver::start(&webhook_secret).await?;
         secret_file(&folder.join("client-secret"), &client_secret)?;
         secret_file(&folder.join("webhook-secret"), &webhook_secret)?;
+        let vault_key = STANDARD.encode(rand::random::<[u8; 32]>());
+        secret_file(&folder.join("vault-key"), &vault_key)?;
         let config_path = folder.join("postrider.toml");
         let text = configuration(
             scenery,
@@ -224,26 +234,49 @@ impl World {
 
     /// Where to look while it stays up.
     pub(super) fn directions(&self) -> String {
-        let config = self.config_path.display();
-        let log = self.config_path.with_file_name("log");
         let program = std::env::args().next();
         let program = program.as_deref().unwrap_or("postrider");
         let mut text = format!(
-            "\nup until Ctrl-C, with a mail every {} seconds. Look around:\n",
-            super::SERVED_EVERY.as_secs()
+            "\nUp until Ctrl-C, with a mail every {} seconds. In another terminal:\n\n  \
+             export POSTRIDER_CONFIG={}\n",
+            super::SERVED_EVERY.as_secs(),
+            self.config_path.display()
         );
+        let mut commands = vec![
+            "mailboxes list",
+            "doctor support",
+            "doctor",
+            "explain support",
+            "events list",
+            "credentials",
+            "token contoso",
+            "setup exchange",
+        ];
+        commands.extend(self.scenery.person.map(|_| "login person"));
+        for command in commands {
+            text += &format!("  {program} {command}\n");
+        }
         if let Some(http) = self.daemon.http {
             text += &format!("  curl http://{http}/metrics\n");
         }
-        for command in [
-            "mailboxes list",
-            "events list",
-            "endpoints list",
-            "check-config",
-        ] {
-            text += &format!("  {program} --config {config} {command}\n");
-        }
-        text + &format!("  tail -f {}\n", log.display())
+        let log = self.config_path.with_file_name("log");
+        text += &format!("  tail -f {}\n", log.display());
+        text + &format!(
+            "\nmail server 127.0.0.1:{}, token endpoint {}, receiver {}\n",
+            self.imap.port(),
+            self.tokens.authority_url(),
+            self.receiver.url()
+        )
+    }
+
+    /// The address that must stay shut.
+    pub(super) fn shut(&self) -> Option<String> {
+        self.scenery.shut.map(address)
+    }
+
+    /// A file beside the configuration, where orders to the demo are written while it stays up.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.config_path.with_file_name(name)
     }
 
     /// Stops the daemon in order; the rest ends when it is dropped.
@@ -254,6 +287,21 @@ impl World {
 
 pub(super) fn address(name: &str) -> String {
     format!("{name}@{DOMAIN}")
+}
+
+/// One who signs in by device code or browser, at once and without being asked.
+fn delegated(name: &'static str) -> Delegated {
+    let user = address(name);
+    Delegated {
+        browser: Some(user.clone()),
+        users: vec![User {
+            name: user.clone(),
+            opens: Vec::new(),
+        }],
+        device_interval: Duration::from_secs(1),
+        device_decision: Some((2, Decision::Approve(user))),
+        ..Delegated::default()
+    }
 }
 
 /// For nobody else's eyes, as the daemon wants it.
@@ -278,6 +326,25 @@ fn configuration(
         .iter()
         .map(|name| format!("{name} = \"{}\"\n", address(name)))
         .collect();
+    let shut = scenery.shut.map_or_else(String::new, |name| {
+        format!("must_not_open = [\"{}\"]\n", address(name))
+    });
+    let person = scenery.person.map_or_else(String::new, |_| {
+        format!(
+            r#"
+[credentials.person]
+type = "microsoft-delegated"
+tenant = "{tenant}"
+client_id = "{client}"
+authority = "{authority}"
+
+[vault]
+key = {{ file = "./vault-key" }}
+"#,
+            tenant = tokens.tenant,
+            client = tokens.client_id,
+        )
+    });
     format!(
         r#"# What the demo's daemon runs on. Paths start from this file's folder.
 instance = "demo"
@@ -300,7 +367,7 @@ tenant = "{tenant}"
 client_id = "{client}"
 client_secret = {{ file = "./client-secret" }}
 authority = "{authority}"
-
+{shut}{person}
 [endpoints.tickets]
 url = "{hook}"
 secret = {{ file = "./webhook-secret" }}

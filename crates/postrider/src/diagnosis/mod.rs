@@ -64,11 +64,11 @@ pub struct Short {
 
 impl Diagnosis {
     pub fn short(&self) -> Short {
-        // Connecting is no repair yet: the line after it is.
+        // Connecting and looking are no repair yet: the line after them is.
         let step = self
             .fix
             .iter()
-            .find(|line| !line.starts_with("Connect-ExchangeOnline"));
+            .find(|line| !line.starts_with("Connect-ExchangeOnline") && !line.starts_with("Get-"));
         Short {
             cause: self.cause,
             what: self.what.clone(),
@@ -83,7 +83,12 @@ impl Diagnosis {
         let or: Vec<Possible> = possible.collect();
         let mut fix = first.fix;
         if !or.is_empty() {
-            fix.splice(0..0, first.check);
+            // What decides comes before what repairs, and connecting before both.
+            let connects = fix
+                .first()
+                .is_some_and(|line| line.starts_with("Connect-ExchangeOnline"));
+            let at = usize::from(connects);
+            fix.splice(at..at, first.check);
         }
         Some(Self {
             cause: first.cause,

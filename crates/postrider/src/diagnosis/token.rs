@@ -156,8 +156,9 @@ fn unusable(names: &Names<'_>, cause: &Unusable) -> Told {
             "the token endpoint does not answer in time",
             [
                 format!(
-                    "check that {} port 443 is open from here (firewall, proxy)",
-                    host(names)
+                    "check that {} port {} is open from here (firewall, proxy)",
+                    host(names),
+                    port(names)
                 ),
                 "nothing to do if it passes: postrider tries again by itself".to_owned(),
             ],
@@ -201,7 +202,10 @@ fn unreachable(names: &Names<'_>, detail: &str) -> Told {
         Cause::TokenEndpointUnreachable,
         format!("{host} cannot be reached"),
         [
-            format!("open {host} port 443 from here, or set proxy in [network]"),
+            format!(
+                "open {host} port {} from here, or set proxy in [network]",
+                port(names)
+            ),
             format!("check the name: getent hosts {host}"),
         ],
     )
@@ -214,6 +218,14 @@ fn host(names: &Names<'_>) -> String {
         Some(host) => host.to_owned(),
         None => "the token endpoint".to_owned(),
     }
+}
+
+fn port(names: &Names<'_>) -> u16 {
+    let url = names.0.credential.token_url.as_deref();
+    let parsed = url.and_then(|url| url::Url::parse(url).ok());
+    parsed
+        .and_then(|url| url.port_or_known_default())
+        .unwrap_or(443)
 }
 
 fn no_token_endpoint(names: &Names<'_>) -> Told {

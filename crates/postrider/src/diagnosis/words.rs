@@ -129,7 +129,7 @@ fn assertion(code: u32, n: &Names<'_>) -> Option<Told> {
                     n.page("Certificates & secrets > Certificates > Upload certificate")
                 ),
                 format!(
-                    "compare the thumbprint shown there with `postrider credentials`: [credentials.{}] certificate",
+                    "compare the thumbprint shown there with that of [credentials.{}] certificate: openssl x509 -noout -fingerprint -sha1 -in FILE (-sha256 where 64 digits are shown)",
                     n.credential()
                 ),
                 "check this machine's clock (`timedatectl`)".to_owned(),

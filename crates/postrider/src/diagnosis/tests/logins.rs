@@ -109,7 +109,12 @@ fn authenticated_but_not_connected_is_imap_switched_off_most_likely() {
                 Cause::NotYetReplicated,
             ]
         );
-        assert!(diagnosis.fix[0].starts_with("Get-CASMailbox"));
+        assert_eq!(diagnosis.fix[0], "Connect-ExchangeOnline");
+        assert!(diagnosis.fix[1].starts_with("Get-CASMailbox"));
+        assert_eq!(
+            diagnosis.short().fix,
+            "Set-CASMailbox -Identity 'support@contoso.com' -ImapEnabled $true"
+        );
     }
 }
 
