@@ -281,67 +281,72 @@ async fn a_refusal_is_named_once_with_its_advice_and_ends_when_its_cause_does() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_says_the_wrong_thing_is_named_for_what_it_is() {
     let mut scene = Scene::new().await;
-    let table: [(&str, Lever, &str); 3] = [
+    let table: [(&str, Lever, &str, &str); 3] = [
         (
             "without-roles",
             |config| config.roles.clear(),
+            "app_consent_missing",
             "IMAP.AccessAsApp",
         ),
         (
             "for-graph",
             |config| config.audience = GRAPH.to_owned(),
-            "graph.microsoft.com",
+            "token_for_graph",
+            "https://outlook.office365.com/.default",
         ),
         (
             "other-principal",
             |config| config.claims.oid = "0000-another".to_owned(),
-            "ObjectId",
+            "service_principal_missing",
+            "ServicePrincipal",
         ),
     ];
     scene
         .authority
         .only_principals(&["99999999-8888-7777-6666-555555555555"]);
-    for (name, lever, _) in table {
+    for (name, lever, _, _) in table {
         scene.with_secret(name, RIGHT);
         scene.change(name, lever);
     }
     scene.start();
     scene.deliver_to_all();
-    for (name, _, says) in table {
+    for (name, _, cause, fix) in table {
         scene.expect_state(name, "auth_failed").await;
         let event = scene.expect_event("mailbox.auth_failed", name).await;
-        let told = event["data"]["diagnosis"].to_string();
-        assert!(told.contains(says), "{event:#}");
-        scene.assert_log(name, says);
+        let data = &event["data"];
+        let told = data["fix"].as_str().unwrap_or_default();
+        assert!(data["cause"] == cause && told.contains(fix), "{event:#}");
+        scene.assert_log(name, &format!("\"diagnosis\":\"{cause}\""));
         // Asking for more of the same would not help.
         assert!(scene.asked(name).len() <= 2, "{name}");
         // The doctor looks into the token.
         let told = scene.world.ask(&["doctor", name, "--no-ping"]);
         let told = told.map_or_else(|text| text, |json| json.to_string());
-        assert!(told.contains(says), "{name}: {told}");
+        assert!(told.contains(cause) && told.contains(fix), "{name}: {told}");
     }
     scene.expect_state("box0", "watching").await;
 
     // What was wrong is set right. The old token says so no more than before: a new secret brings a
     // new one, and the operator asks for another look.
-    for (name, _, _) in table {
-        let before = scene.granted(name);
+    let before = table.map(|(name, _, _, _)| scene.granted(name));
+    for (name, _, _, _) in table {
         scene.change(name, |config| {
-            let client_id = config.client_id.clone();
             *config = TokenConfig {
-                client_id,
+                client_id: config.client_id.clone(),
                 secrets: vec!["another~secret".to_owned()],
                 ..TokenConfig::default()
             };
         });
         scene.write(&format!("{name}.secret"), "another~secret");
+    }
+    for ((name, _, _, _), before) in table.iter().zip(before) {
         scene
             .expect("a new token", |scene| scene.granted(name) > before)
             .await;
         scene.world.ask(&["mailboxes", "resync", name]).unwrap();
     }
     scene.world.expect_watching(table.len() + 1).await;
-    for (name, _, _) in table {
+    for (name, _, _, _) in table {
         scene.expect_event("mailbox.recovered", name).await;
     }
     scene.world.expect_all().await;
