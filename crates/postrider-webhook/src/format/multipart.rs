@@ -22,7 +22,10 @@ impl Multipart {
         hash.update(source.event.stored_at.0.to_be_bytes());
         hash.update(source.event.data);
         let hash = hash.finalize();
-        let digits: String = hash[..20].iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits: String = hash[..20]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         Self {
             boundary: format!("postrider-{digits}"),
             pieces: Vec::new(),
@@ -64,7 +67,8 @@ impl Multipart {
         let end = format!("\r\n--{}--\r\n", self.boundary);
         self.pieces.push(Piece::Bytes(end.into()));
         let kind = format!("multipart/form-data; boundary={}", self.boundary);
-        let kind = HeaderValue::try_from(kind).map_err(|error| RenderError::Other(error.to_string()))?;
+        let kind =
+            HeaderValue::try_from(kind).map_err(|error| RenderError::Other(error.to_string()))?;
         let pieces = self.pieces;
         Ok((kind, Body { pieces }))
     }

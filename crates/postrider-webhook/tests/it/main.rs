@@ -5,5 +5,6 @@
 )]
 
 mod guard;
+mod products;
 mod receiver;
 mod sending;

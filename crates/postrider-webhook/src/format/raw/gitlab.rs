@@ -44,9 +44,11 @@ pub(super) fn request(source: &Source<'_>, message: &RawMessage, key: &Key) -> S
 pub(super) fn secret(key: &Key) -> Result<Vec<u8>, String> {
     match STANDARD.decode(key.text()) {
         Ok(secret) if !secret.is_empty() => Ok(secret),
-        Ok(_) | Err(_) => Err("the key is not base64; hint: take over the file of GitLab's \
+        Ok(_) | Err(_) => Err(
+            "the key is not base64; hint: take over the file of GitLab's \
              `incoming_email` or `service_desk_email` webhook secret as it is"
-            .to_owned()),
+                .to_owned(),
+        ),
     }
 }
 
