@@ -6,8 +6,9 @@ use super::{
     args::Explain,
     client::{Answer, Client, Target},
     failure::Failure,
+    fold::{fold, instruction},
     output::{print, print_json},
-    render::{Table, age, clean, maybe_age, moment, sums},
+    render::{Table, age, clean, count, maybe_age, moment, sums},
 };
 use crate::{admin::api, clock};
 
@@ -27,9 +28,9 @@ pub(crate) async fn run(client: &Client, args: &Explain, json: bool) -> Result<(
 }
 
 fn text(explanation: &api::Explanation, now: Wall) -> String {
-    let mut text = format!("{}\n", long(&explanation.verdict.text));
+    let mut text = fold("", &long(&explanation.verdict.text));
     if let Some(hint) = &explanation.verdict.hint {
-        text += &format!("  hint: {}\n", long(hint));
+        text += &instruction("  hint: ", &long(hint));
     }
     if let Some(story) = &explanation.message {
         text += &story_text(story);
@@ -52,9 +53,14 @@ fn mailbox_text(explanation: &api::Explanation, now: Wall) -> String {
     let mailbox = &explanation.mailbox;
     let gate = &explanation.gate;
     let shut = match (&gate.shut_until, &gate.why) {
-        (Some(until), Some(why)) => format!("shut ({why}), opens {}", age(until, now)),
-        (_, _) => "open".to_owned(),
+        (Some(until), Some(why)) => format!("held back ({why}), the next {}", age(until, now)),
+        (_, _) => "free to log in".to_owned(),
     };
+    let sessions = count(
+        usize::try_from(gate.sessions).unwrap_or(usize::MAX),
+        "session",
+        "sessions",
+    );
     let credential = match &explanation.credential {
         None => mailbox.credential.clone(),
         Some(credential) => {
@@ -85,12 +91,12 @@ fn mailbox_text(explanation: &api::Explanation, now: Wall) -> String {
                 maybe_age(mailbox.since.as_deref(), now)
             ),
         ),
-        ("gate", format!("{shut}; {} sessions", gate.sessions)),
+        ("logins", format!("{shut}; {sessions} open")),
         ("credential", credential),
     ];
     let mut text = "\n".to_owned();
     for (name, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
-        text += &format!("{name:<12}{}\n", clean(value));
+        text += &fold(&format!("{name:<12}"), &clean(value));
     }
     text + &sums(&mailbox.sums)
 }
@@ -98,10 +104,10 @@ fn mailbox_text(explanation: &api::Explanation, now: Wall) -> String {
 fn folders_text(explanation: &api::Explanation, now: Wall) -> String {
     let mut table = Table::new(&[
         "FOLDER",
-        "LIFE",
+        "ALIVE",
         "LAST WAKE",
         "FOUND",
-        "CURSOR",
+        "READ TO",
         "SERVER'S NEWEST",
         "HELD",
         "LAST MAIL",
@@ -122,7 +128,7 @@ fn folders_text(explanation: &api::Explanation, now: Wall) -> String {
         table.row([
             folder.name.clone(),
             format!("{} ago", age(&folder.last_life, now)),
-            wake.map(|wake| format!("{} {} ago", wake.why, age(&wake.at, now)))
+            wake.map(|wake| format!("{} {} ago", why_text(&wake.why), age(&wake.at, now)))
                 .unwrap_or_default(),
             wake.map(found_text).unwrap_or_default(),
             shown
@@ -135,6 +141,14 @@ fn folders_text(explanation: &api::Explanation, now: Wall) -> String {
         ]);
     }
     table.text()
+}
+
+/// IDLE is ended now and then to look at the folder, whatever the server announces.
+fn why_text(why: &str) -> &str {
+    match why {
+        "elapsed" => "timer",
+        other => other,
+    }
 }
 
 fn found_text(wake: &api::WakeLife) -> String {
@@ -172,10 +186,13 @@ fn owed_text(owed: &[api::Owed], now: Wall) -> String {
 fn server_text(server: &api::ServerLook) -> String {
     let mut text = String::new();
     if let Some(note) = &server.note {
-        text += &format!("\nthe server: {}\n", long(note));
+        text += &format!("\n{}", fold("the server: ", &long(note)));
     }
     if !server.left_out.is_empty() {
-        text += &format!("\nleft out: {}\n", clean(&server.left_out.join(", ")));
+        text += &format!(
+            "\n{}",
+            fold("left out: ", &clean(&server.left_out.join(", ")))
+        );
     }
     text
 }
@@ -239,11 +256,15 @@ fn events_text(events: &[api::EventLife]) -> String {
                 .as_ref()
                 .or(delivery.last_note.as_ref());
             text += &format!(
-                "  {} {} {} after {} attempts{}\n",
+                "  {} {} {} after {}{}\n",
                 clean(&delivery.endpoint),
                 clean(&delivery.state),
                 done.unwrap_or_default(),
-                delivery.attempts,
+                count(
+                    usize::try_from(delivery.attempts).unwrap_or(usize::MAX),
+                    "attempt",
+                    "attempts"
+                ),
                 why.map(|why| format!(": {}", clean(why)))
                     .unwrap_or_default()
             );

@@ -136,9 +136,10 @@ fn token_step(access: &Result<Access, CredentialFailure>, took: Duration) -> Ste
             LoginSecret::Password(_) => Step::skipped(StepName::Token, "a password is used"),
             LoginSecret::Token(_) => {
                 let note = match access.expires {
-                    Some(end) => {
-                        format!("good for {} min", (end - clock::monotonic()).as_secs() / 60)
-                    }
+                    Some(end) => match (end - clock::monotonic()).as_secs() {
+                        seconds @ 0..120 => format!("good for {seconds} s"),
+                        seconds => format!("good for {} min", seconds / 60),
+                    },
                     None => "it does not tell its end".to_owned(),
                 };
                 Step::new(StepName::Token, Outcome::Ok, took, note)

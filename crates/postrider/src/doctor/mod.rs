@@ -5,6 +5,7 @@
 
 mod access;
 pub mod daily;
+mod elsewhere;
 mod endpoint;
 pub mod forbidden;
 pub mod report;
@@ -122,15 +123,11 @@ impl Doctor {
             walked.extend(ended);
         }
         walked.sort_by(|a, b| a.mailbox.key.cmp(&b.mailbox.key));
-        let open: HashSet<&CredentialKey> = walked
-            .iter()
-            .filter(|one| one.was_let_in())
-            .map(|one| &one.mailbox.credential)
-            .collect();
-        let proofs = Box::pin(self.prove_shut(&walked, &open)).await;
+        let others = Box::pin(elsewhere::look(self, &walked)).await;
+        let proofs = Box::pin(self.prove_shut(&walked, &others)).await;
         let mut reports = Vec::new();
         for one in &walked {
-            reports.push(self.report(one, &walked, &open).await);
+            reports.push(self.report(one, &others).await);
         }
         Report {
             mailboxes: reports,
@@ -250,12 +247,11 @@ impl Doctor {
     async fn report(
         &self,
         walked: &Walked,
-        all: &[Walked],
-        open: &HashSet<&CredentialKey>,
+        others: &HashMap<CredentialKey, Others>,
     ) -> MailboxReport {
         let diagnosis = match &walked.trouble {
             None => None,
-            Some(trouble) => self.diagnose(walked, trouble, all, open).await,
+            Some(trouble) => self.diagnose(walked, trouble, others).await,
         };
         MailboxReport {
             mailbox: walked.mailbox.clone(),
@@ -269,8 +265,7 @@ impl Doctor {
         &self,
         walked: &Walked,
         trouble: &Trouble,
-        all: &[Walked],
-        open: &HashSet<&CredentialKey>,
+        others: &HashMap<CredentialKey, Others>,
     ) -> Option<Diagnosis> {
         let mailbox = &walked.mailbox;
         let credential = CredentialFacts::of(self.config.credentials.get(&mailbox.credential)?);
@@ -290,7 +285,10 @@ impl Doctor {
             credential: &credential,
             mailbox: Some(&about),
             claims: admitted.and_then(|one| one.claims.as_ref()),
-            others: others(mailbox, all, open),
+            others: others
+                .get(&mailbox.credential)
+                .copied()
+                .unwrap_or(Others::Unknown),
             before: Before::Unknown,
             skew_s: admitted.and_then(|one| one.skew_s),
             now: clock::wall(),
@@ -322,7 +320,11 @@ impl Doctor {
     }
 
     /// Tries to open what must stay shut, with each access that the walked mailboxes use.
-    async fn prove_shut(&self, walked: &[Walked], open: &HashSet<&CredentialKey>) -> Vec<Proof> {
+    async fn prove_shut(
+        &self,
+        walked: &[Walked],
+        others: &HashMap<CredentialKey, Others>,
+    ) -> Vec<Proof> {
         let mut proofs = Vec::new();
         let mut done = HashSet::new();
         for one in walked {
@@ -333,9 +335,9 @@ impl Doctor {
             if !done.insert(&mailbox.credential) {
                 continue;
             }
-            let elsewhere = match open.contains(&mailbox.credential) {
-                true => Elsewhere::Opens,
-                false => Elsewhere::Unknown,
+            let elsewhere = match others.get(&mailbox.credential) {
+                Some(Others::LetIn) => Elsewhere::Opens,
+                Some(Others::Refused | Others::Unknown) | None => Elsewhere::Unknown,
             };
             for address in &credential.must_not_open {
                 self.turn(mailbox).await;
@@ -385,21 +387,6 @@ impl Walked {
             matches!(step.name, StepName::Login | StepName::Probe)
                 && step.outcome == Outcome::Failed
         })
-    }
-}
-
-fn others(mailbox: &Mailbox, all: &[Walked], open: &HashSet<&CredentialKey>) -> Others {
-    let credential = &mailbox.credential;
-    if open.contains(credential) {
-        return Others::LetIn;
-    }
-    let refused = all
-        .iter()
-        .filter(|one| one.mailbox.credential == *credential && one.was_refused())
-        .count();
-    match refused {
-        0 | 1 => Others::Unknown,
-        _ => Others::Refused,
     }
 }
 

@@ -41,7 +41,8 @@ fn register(setup: &Exchange) -> Step {
         title: "Register the application",
         lines: vec![
             format!("{portal} > App registrations > New registration, single tenant."),
-            format!("Tenant: {}. {known}", setup.tenant),
+            format!("Tenant: {}.", setup.tenant),
+            known,
         ],
     }
 }
@@ -140,9 +141,9 @@ fn object_id(setup: &Exchange) -> Step {
             "Exchange takes that one too, and refuses every login.",
         ],
     );
-    step.lines.push(format!(
-        "{known} postrider token CREDENTIAL shows it as soon as tokens come."
-    ));
+    step.lines.push(known);
+    step.lines
+        .push("postrider token CREDENTIAL shows it as soon as tokens come.".to_owned());
     step
 }
 
@@ -153,6 +154,7 @@ fn script(setup: &Exchange) -> Step {
         &[
             "Save it as setup.ps1. Install-Module ExchangeOnlineManagement -Scope CurrentUser; no Azure",
             "subscription is needed. It asks for a login, and may be run again at any time.",
+            "Where Windows does not run scripts: Set-ExecutionPolicy -Scope Process RemoteSigned",
             "./setup.ps1 -Check   says what it would do, and changes nothing",
             "./setup.ps1          does it, for what is missing",
             "./setup.ps1 -Undo    takes the grants and the service principal back",

@@ -70,13 +70,13 @@ silent because: the login is refused since 2026-11-23 02:14 UTC: NO [2J failed
 
 mailbox     support at outlook.office365.com:993
 state       auth_failed for 2h
-gate        shut (refused), opens in 10m; 0 sessions
+logins      held back (refused), the next in 10m; 0 sessions open
 credential  contoso (microsoft): ready, its token ends in 30m
 messages    0 = 0 event + 0 known + 0 skipped + 0 quarantined + 0 vanished
 deliveries  0 = 0 pending + 0 delivered + 0 dead + 0 discarded
 
-FOLDER  LIFE    LAST WAKE       FOUND             CURSOR  SERVER'S NEWEST  HELD  LAST MAIL
-INBOX   2h ago  changed 2h ago  2 event, 1 known  4711    not asked        -     2026-11-23 08:00:00
+FOLDER  ALIVE   LAST WAKE       FOUND             READ TO  SERVER'S NEWEST  HELD  LAST MAIL
+INBOX   2h ago  changed 2h ago  2 event, 1 known  4711     not asked        -     2026-11-23 08:00:00
 
 ENDPOINT  STATE  PENDING  OLDEST  DEAD
 tickets   open   7        21m     0

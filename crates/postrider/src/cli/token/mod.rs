@@ -80,6 +80,14 @@ fn document(credential: &Credential, asked: &Asked, remarks: Option<&[Remark]>) 
     })
 }
 
+/// Whole minutes where there are some: seconds are the sandbox's and a token's last.
+fn span(time: std::time::Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds => format!("{} min", seconds / 60),
+    }
+}
+
 fn text(
     credential: &Credential,
     asked: &Asked,
@@ -102,8 +110,7 @@ fn text(
             asked.took.as_millis()
         );
     }
-    let minutes = asked.grant.expires_in.as_secs().div_ceil(60);
-    text += &format!("good for    {minutes} min\n");
+    text += &format!("good for    {}\n", span(asked.grant.expires_in));
     if let Some(scope) = &asked.grant.scope {
         text += &format!("scope       {}\n", clean(scope));
     }

@@ -266,7 +266,7 @@ fn client(credential: &Credential, claims: &Claims) -> Remark {
             "appid",
             value,
             Verdict::Good,
-            "the configured client id: the -AppId for New-ServicePrincipal",
+            "the configured client id; the -AppId for New-ServicePrincipal",
         ),
         Some(_) => remark(
             "appid",
@@ -299,8 +299,7 @@ fn object(stands: Option<Stands>, claims: &Claims) -> Remark {
     let text = match (stands, value.is_empty()) {
         (_, true) | (None, false) => "",
         (Some(Stands::ForTheApplication), false) => {
-            "this is the -ObjectId for New-ServicePrincipal: the enterprise application's, not the \
-             app registration's"
+            "the -ObjectId for New-ServicePrincipal (--object-id of `setup exchange`)"
         }
         (Some(Stands::ForAPerson), false) => "the person's object id",
     };

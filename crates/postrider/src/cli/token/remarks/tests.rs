@@ -86,7 +86,7 @@ fn an_application_token_that_will_do_has_nothing_wrong_and_names_the_object_id()
     assert!(
         of("oid")
             .text
-            .starts_with("this is the -ObjectId for New-ServicePrincipal")
+            .starts_with("the -ObjectId for New-ServicePrincipal")
     );
     assert!(of("appid").text.contains("-AppId for New-ServicePrincipal"));
     assert_eq!(of("exp").text, "in 60m");
