@@ -11,9 +11,17 @@ use postrider_store::StoreError;
 
 const BEAT: Duration = Duration::from_secs(5);
 
+/// How long a message is kept after the last endpoint took it: an operator who sees at once that
+/// something is wrong can send it again.
+const KEEP_MESSAGES: Duration = Duration::from_secs(3600);
+
+/// Every message that is still owed is looked at each time, and there may be a million.
+const LOOK_AT_MESSAGES: Duration = Duration::from_secs(120);
+
 pub async fn run(shared: Arc<Shared>, directory: Arc<Directory>, health: Arc<Health>) {
     let mut expected = clock::monotonic() + BEAT;
     let mut low_since = None;
+    let mut messages_due = expected;
     loop {
         tokio::time::sleep(BEAT).await;
         let now = clock::monotonic();
@@ -30,7 +38,11 @@ pub async fn run(shared: Arc<Shared>, directory: Arc<Directory>, health: Arc<Hea
         } else {
             shared.config().store.keep_delivered
         };
-        let pruned = shared.store.prune(clock::wall(), keep).await.map(drop);
+        let mut pruned = shared.store.prune(clock::wall(), keep).await.map(drop);
+        if pruned.is_ok() && now >= messages_due {
+            pruned = prune_messages(&shared, low_since.is_some()).await;
+            messages_due = now + LOOK_AT_MESSAGES;
+        }
         match proven(pruned) {
             Ok(()) => {
                 health.beat(clock::monotonic());
@@ -55,6 +67,13 @@ pub async fn run(shared: Arc<Shared>, directory: Arc<Directory>, health: Arc<Hea
         }
         space(&shared, &mut low_since).await;
     }
+}
+
+/// Drops the messages themselves where every endpoint is done with them.
+async fn prune_messages(shared: &Shared, is_low: bool) -> Result<(), StoreError> {
+    let keep = if is_low { Duration::ZERO } else { KEEP_MESSAGES };
+    let pruned = shared.store.prune_raw(clock::wall(), keep).await;
+    pruned.map(drop)
 }
 
 /// A writer that says that the disk is full lives: that is waited out, not started anew.

@@ -1,15 +1,23 @@
 //! Commit: outcomes, events, deliveries and cursor go into one transaction.
 
+use std::sync::Arc;
+
 use postrider_core::{
     event::EventType,
     ids::{EndpointKey, Uid},
     watch::{Entry, Failure, ItemKey, Notice, Outcome},
 };
-use postrider_store::{Commit, EventIdentity, FoundBy, LedgerFacts, NewDelivery, NewEvent};
+use postrider_store::{
+    Commit, EventIdentity, FoundBy, LedgerFacts, NewDelivery, NewEvent, SpoolKey,
+};
 
 use super::{Watcher, prepare::Prepared};
 use crate::{
-    clock, dispatcher, system_events,
+    clock,
+    config::Config,
+    dispatcher,
+    routing::{Facts, Router},
+    system_events,
     telemetry::mail::{hold_reason, quarantine_reason},
 };
 
@@ -33,6 +41,7 @@ impl Watcher {
             .iter()
             .filter(|(_, outcome)| *outcome == Outcome::Event)
             .count();
+        let keep_raw = endpoints.iter().any(|key| takes_raw(&config, key));
         let mut slots: Vec<(EndpointKey, dispatcher::Slots)> = endpoints
             .into_iter()
             .map(|endpoint| {
@@ -40,7 +49,7 @@ impl Watcher {
                 (endpoint, slots)
             })
             .collect();
-        self.fill(&mut commit, &mut slots)?;
+        let unused = self.fill(&config, &mut commit, &mut slots, keep_raw)?;
         commit.events.extend(
             commit
                 .entry
@@ -50,7 +59,7 @@ impl Watcher {
         );
         let line = self.line.clone();
         let ours = line.our_wait();
-        let result = self.store_commit(commit, slots).await;
+        let result = self.store_commit(commit, slots, unused).await;
         drop(ours);
         self.batch.clear();
         self.idle_wakes = 0;
@@ -59,7 +68,7 @@ impl Watcher {
 
     /// Whom a message is owed to. A mailbox that was taken out of the configuration and still has
     /// a batch in hand owes it to its own endpoints, and to no others.
-    fn receivers(&self, config: &crate::config::Config) -> Vec<EndpointKey> {
+    fn receivers(&self, config: &Config) -> Vec<EndpointKey> {
         let kind = EventType::MessageReceived;
         if config.mailboxes.contains_key(&self.mailbox.key) {
             return system_events::receivers(config, Some(&self.mailbox.key), kind);
@@ -76,12 +85,24 @@ impl Watcher {
             .collect()
     }
 
-    /// Puts what was read into the commit: facts, events, files of what is quarantined.
+    /// Whether an endpoint of the mailbox takes the message itself.
+    pub(super) fn needs_raw(&self) -> bool {
+        let config = self.shared.config();
+        self.receivers(&config)
+            .iter()
+            .any(|key| takes_raw(&config, key))
+    }
+
+    /// Puts what was read into the commit: facts, events, files of what is quarantined. Answers
+    /// with the files that no row will name.
     fn fill(
         &mut self,
+        config: &Config,
         commit: &mut Commit,
         slots: &mut [(EndpointKey, dispatcher::Slots)],
-    ) -> Result<(), Failure> {
+        keep_raw: bool,
+    ) -> Result<Vec<SpoolKey>, Failure> {
+        let mut unused = Vec::new();
         for (key, outcome) in &commit.entry.outcomes {
             let ItemKey::Uid(uid) = *key;
             if let Some(facts) = self.facts.remove(&uid) {
@@ -92,8 +113,13 @@ impl Watcher {
                 });
             }
             match (outcome, self.batch.messages.remove(&uid)) {
-                (Outcome::Event, Some(prepared)) => {
-                    commit.events.push(self.message_event(prepared, slots))
+                (Outcome::Event, Some(mut prepared)) => {
+                    if !keep_raw {
+                        prepared.raw = None;
+                        unused.extend(prepared.spool.take());
+                    }
+                    let event = self.message_event(config, prepared, slots);
+                    commit.events.push(event);
                 }
                 (Outcome::Event, None) => {
                     // The core asked for an event of a message that was not read: an error of ours,
@@ -115,11 +141,11 @@ impl Watcher {
                     | Outcome::Quarantined(_)
                     | Outcome::Vanished
                     | Outcome::Suspect { .. },
-                    _,
-                ) => {}
+                    prepared,
+                ) => unused.extend(prepared.and_then(|prepared| prepared.spool)),
             }
         }
-        Ok(())
+        Ok(unused)
     }
 
     /// Who is to be thanked for what this entry holds.
@@ -138,6 +164,7 @@ impl Watcher {
         &mut self,
         commit: Commit,
         slots: Vec<(EndpointKey, dispatcher::Slots)>,
+        unused: Vec<SpoolKey>,
     ) -> Result<(), Failure> {
         let shared = self.shared.clone();
         let entry = commit.entry.clone();
@@ -154,11 +181,21 @@ impl Watcher {
         let started = clock::monotonic();
         let stored = tokio::spawn(async move {
             let mut receipt = shared.store.commit(commit).await?;
+            if !receipt.claimed.is_empty() {
+                crate::die::at("commit-stored");
+            }
             shared
                 .dispatcher
                 .send_claimed(std::mem::take(&mut receipt.claimed), slots);
             for endpoint in &nudged {
                 shared.dispatcher.nudge(endpoint);
+            }
+            for key in &unused {
+                // What stays all the same is swept at the next start.
+                if let Err(error) = shared.store.spool().remove(key).await {
+                    let process = &shared.telemetry.process;
+                    process.store_failed("removing a message that nobody needs", &error);
+                }
             }
             Ok(receipt)
         })
@@ -177,6 +214,9 @@ impl Watcher {
                 for kind in kinds {
                     self.shared.telemetry.process.event_created(kind);
                 }
+                for endpoint in &receipt.suppressed {
+                    self.shared.telemetry.delivery.suppressed(endpoint);
+                }
                 if receipt.generations > 0 {
                     self.shared
                         .telemetry
@@ -192,33 +232,55 @@ impl Watcher {
 
     fn message_event(
         &self,
+        config: &Config,
         prepared: Prepared,
         slots: &mut [(EndpointKey, dispatcher::Slots)],
     ) -> NewEvent {
         let identity = prepared.identity;
+        let subject = format!(
+            "{}/{}/{}",
+            identity.folder, identity.uid_validity, identity.uid
+        );
+        let now = clock::wall();
+        let time = identity.internal_date.unwrap_or(now);
+        let facts = Facts {
+            event_type: EventType::MessageReceived,
+            subject: &subject,
+            time,
+            data: &prepared.data,
+        };
+        let mut router = Router::new(facts, now);
+        let deliveries = slots
+            .iter_mut()
+            .filter_map(|(key, slots)| {
+                let endpoint = config.endpoints.get(key);
+                let route = router.route(key, endpoint.map(Arc::as_ref))?;
+                if let Some(why) = &route.when_failed {
+                    self.shared.telemetry.delivery.when_failed(key, why);
+                }
+                Some(NewDelivery {
+                    endpoint: route.endpoint,
+                    order: slots
+                        .order()
+                        .key(Some(&self.mailbox.key), prepared.thread.as_deref()),
+                    leased: slots.take(),
+                    when_failed: route.when_failed.is_some(),
+                    twins_since: route.twins_since,
+                })
+            })
+            .collect();
+        drop(router);
         NewEvent {
-            subject: format!(
-                "{}/{}/{}",
-                identity.folder, identity.uid_validity, identity.uid
-            ),
-            time: identity.internal_date.unwrap_or_else(clock::wall),
+            subject,
+            time,
             identity: EventIdentity::Message(Box::new(identity)),
             event_type: EventType::MessageReceived,
             mailbox: Some(self.mailbox.key.clone()),
             message_id: prepared.message_id,
             data: prepared.data,
-            raw: None,
+            raw: prepared.raw,
             spool: prepared.spool,
-            deliveries: slots
-                .iter_mut()
-                .map(|(endpoint, slots)| NewDelivery {
-                    endpoint: endpoint.clone(),
-                    order: slots
-                        .order()
-                        .key(Some(&self.mailbox.key), prepared.thread.as_deref()),
-                    leased: slots.take(),
-                })
-                .collect(),
+            deliveries,
         }
     }
 
@@ -269,7 +331,7 @@ impl Watcher {
 
     fn notice_event(
         &self,
-        config: &crate::config::Config,
+        config: &Config,
         notice: &Notice,
         now: postrider_core::time::Wall,
     ) -> Option<NewEvent> {
@@ -318,4 +380,10 @@ impl Watcher {
             },
         ))
     }
+}
+
+/// An endpoint that is configured no more may come back: nothing is kept for it.
+fn takes_raw(config: &Config, endpoint: &EndpointKey) -> bool {
+    let endpoint = config.endpoints.get(endpoint);
+    endpoint.is_some_and(|endpoint| endpoint.needs_raw())
 }

@@ -32,6 +32,8 @@ pub(super) struct Prepared {
     /// The message's thread key.
     pub(super) thread: Option<String>,
     pub(super) data: Bytes,
+    /// The message itself, where an endpoint of the mailbox takes it and it is small.
+    pub(super) raw: Option<Bytes>,
     pub(super) spool: Option<SpoolKey>,
 }
 
@@ -147,6 +149,10 @@ impl Watcher {
             header_bytes: limit,
             ..ParseLimits::default()
         };
+        let raw = match &source {
+            Source::Whole(bytes) if spool.is_none() && self.needs_raw() => Some(bytes.clone()),
+            Source::Whole(_) | Source::Prefix { .. } => None,
+        };
         // A large message takes a while: it is parsed beside the threads that serve everybody.
         let message = if spool.is_some() {
             let parsed = tokio::task::spawn_blocking(move || parsed(&source, &limits)).await;
@@ -199,6 +205,7 @@ impl Watcher {
             message_id: message.message_id,
             thread: message.thread_key,
             data,
+            raw,
             spool,
         }
     }
