@@ -8,6 +8,7 @@ pub mod directory;
 pub mod supervisor;
 
 pub mod gate;
+pub mod routing;
 pub mod shared;
 pub mod system_events;
 pub mod watch_line;
@@ -30,6 +31,7 @@ pub mod http;
 pub mod telemetry;
 
 pub mod clock;
+pub mod die;
 
 pub mod demo;
 pub mod setup;

@@ -12,7 +12,12 @@ use postrider_store::{EventIdentity, NewDelivery, NewEvent};
 use postrider_webhook::payload::{self, DiagnosisFacts, MailboxRef, SystemFacts};
 use uuid::Uuid;
 
-use crate::{config::Config, diagnosis::Short, shared::Shared};
+use crate::{
+    config::Config,
+    diagnosis::Short,
+    routing::{Facts, Router},
+    shared::Shared,
+};
 
 /// One change of state. `scope` and `started` make the id, so telling it twice is one event.
 pub struct Happening<'a> {
@@ -95,6 +100,26 @@ fn build_with(config: &Config, happening: &Happening<'_>, details: &Details<'_>)
             fix: &short.fix,
         }),
     });
+    let now = crate::clock::wall();
+    let facts = Facts {
+        event_type: happening.event_type,
+        subject: happening.scope,
+        time: happening.started,
+        data: &data,
+    };
+    let mut router = Router::new(facts, now);
+    let deliveries = receivers(config, happening.mailbox, happening.event_type)
+        .into_iter()
+        .filter_map(|key| router.route(&key, config.endpoints.get(&key).map(Arc::as_ref)))
+        .map(|route| NewDelivery {
+            order: None,
+            endpoint: route.endpoint,
+            leased: false,
+            when_failed: route.when_failed.is_some(),
+            twins_since: None,
+        })
+        .collect();
+    drop(router);
     NewEvent {
         identity: EventIdentity::System {
             id: system_id(
@@ -112,16 +137,7 @@ fn build_with(config: &Config, happening: &Happening<'_>, details: &Details<'_>)
         data,
         raw: None,
         spool: None,
-        deliveries: receivers(config, happening.mailbox, happening.event_type)
-            .into_iter()
-            .map(|endpoint| NewDelivery {
-                order: None,
-                endpoint,
-                leased: false,
-                when_failed: false,
-                twins_since: None,
-            })
-            .collect(),
+        deliveries,
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Delivery {
     states: IntGaugeVec,
     dead: IntCounterVec,
     skews: IntGaugeVec,
+    when_failures: IntCounterVec,
+    suppressed: IntCounterVec,
 }
 
 /// A state that an endpoint can be in, as metrics and commands name it.
@@ -109,6 +111,16 @@ impl Delivery {
                 "How far the clock here is ahead of an endpoint's, 0 within two minutes.",
                 &["endpoint"],
             )?,
+            when_failures: c.counters(
+                "endpoint_when_failures_total",
+                "Events for which an endpoint's condition could not be evaluated; they are sent to it.",
+                &["endpoint"],
+            )?,
+            suppressed: c.counters(
+                "deliveries_suppressed_total",
+                "Deliveries left out because the endpoint has the message from another mailbox or folder.",
+                &["endpoint"],
+            )?,
         })
     }
 
@@ -140,6 +152,28 @@ impl Delivery {
              hint: `postrider events show {}` has its answers",
             told.event, told.endpoint, told.event
         );
+    }
+
+    /// Its condition says neither yes nor no.
+    pub(crate) fn when_failed(&self, endpoint: &EndpointKey, why: &str) {
+        self.when_failures
+            .with_label_values(&[endpoint.as_str()])
+            .inc();
+        if let Some(left_out) = self.allow("when", endpoint) {
+            tracing::warn!(
+                %endpoint, left_out,
+                "the condition of endpoint {endpoint} cannot be evaluated for an event: {why}; it is sent and marked. \
+                 hint: `postrider test-route FILE.eml --endpoint {endpoint}`"
+            );
+        }
+    }
+
+    /// It has the same message from another mailbox or folder, and wants it once.
+    pub(crate) fn suppressed(&self, endpoint: &EndpointKey) {
+        self.suppressed
+            .with_label_values(&[endpoint.as_str()])
+            .inc();
+        tracing::debug!(%endpoint, "a message that the endpoint has already is left out");
     }
 
     pub fn delivered(&self, endpoint: &EndpointKey, stored_at: Wall, now: Wall) {
