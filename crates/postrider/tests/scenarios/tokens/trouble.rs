@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use postrider_sandbox::token_endpoint::{ExpiresIn, TokenConfig, TokenTrouble, keys::Issuer};
 
-use super::{RIGHT, Scene, client_id};
+use super::{RIGHT, Scene};
 
 const GRAPH: &str = "https://graph.microsoft.com";
 
