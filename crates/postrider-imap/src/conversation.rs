@@ -52,6 +52,10 @@ pub(crate) struct Capabilities {
     pub(crate) oauthbearer: bool,
     pub(crate) literal_plus: bool,
     pub(crate) namespace: bool,
+    /// UID EXPUNGE (RFC 4315).
+    pub(crate) uid_plus: bool,
+    /// RFC 6851.
+    pub(crate) moves: bool,
     /// Gmail's own ids of messages and threads (X-GM-EXT-1).
     pub(crate) gmail: bool,
 }
@@ -101,6 +105,8 @@ impl Capabilities {
             oauthbearer: has("AUTH=OAUTHBEARER"),
             literal_plus: has("LITERAL+"),
             namespace: has("NAMESPACE"),
+            uid_plus: has("UIDPLUS"),
+            moves: has("MOVE"),
             gmail: has("X-GM-EXT-1"),
         }
     }

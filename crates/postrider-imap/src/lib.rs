@@ -4,7 +4,7 @@
 //! bounds, `parse` turns each into a small value (by `async_imap::imap_proto`, isolated), `conversation`
 //! runs one command at a time to its explicit end. Above it: log in, examine, survey, read, wait.
 //!
-//! What it must never do: change a mailbox, take a NO, an end of stream or an unreadable response
+//! What it must never do: change a mailbox (but for `change`, which is there for nothing else), take a NO, an end of stream or an unreadable response
 //! for an empty result, or hold memory by a server's choice. At most, one connection holds 16 KiB
 //! received and not yet framed, one response of 64 KiB (1 MiB where it is a SEARCH), 64 KiB of
 //! literals that nobody asked for, the UIDs of one search (4 bytes each, at most 1,000,000), and what
@@ -21,6 +21,7 @@ mod conversation;
 mod stream;
 
 mod auth;
+pub mod change;
 mod connect;
 pub mod list;
 mod logout;

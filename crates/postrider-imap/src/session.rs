@@ -28,7 +28,7 @@ use crate::{
 pub use crate::conversation::FrontEnd;
 
 pub struct Session {
-    conversation: Box<Conversation>,
+    pub(crate) conversation: Box<Conversation>,
 }
 
 impl Session {

@@ -16,7 +16,8 @@ impl Session {
         mut scanner: Scanner<'_>,
         line: &[u8],
     ) -> Result<Reply, Stop> {
-        if let Some(why) = changes_mail(name) {
+        let may_change = self.presence.is_set(|levers| levers.allow_changes);
+        if let Some(why) = changes_mail(name).filter(|_| !(may_change && is_served(name))) {
             self.presence.complain(without_secrets(name, line), why);
             return Ok(Reply::No(format!("{name} is not served here.").into()));
         }
@@ -44,6 +45,7 @@ impl Session {
             "LIST" | "LSUB" => self.list(name, &mut scanner, line),
             "STATUS" => self.status(&mut scanner),
             "EXAMINE" => self.select(&mut scanner, Mode::ReadOnly),
+            "SELECT" if may_change => self.select(&mut scanner, Mode::ReadWrite),
             "SELECT" => {
                 let why = "SELECT opens the folder for changes; EXAMINE does not";
                 self.presence.complain(without_secrets(name, line), why);
@@ -55,6 +57,9 @@ impl Session {
                 Ok(Reply::Ok(format!("{name} completed.").into()))
             }
             "SEARCH" | "UID SEARCH" => self.search(name, scanner, line),
+            "UID STORE" => self.store_flags(&mut scanner),
+            "UID MOVE" | "UID COPY" => self.carry(name, &mut scanner),
+            "UID EXPUNGE" => self.expunge(&mut scanner),
             "FETCH" | "UID FETCH" => return self.fetch(name, scanner, line).await,
             _ => {
                 let why = "there is no such command here";
@@ -73,7 +78,7 @@ impl Session {
             "CAPABILITY" | "NOOP" | "LOGOUT" | "ID" => None,
             "LOGIN" | "AUTHENTICATE" | "STARTTLS" => login.then(invalid).flatten(),
             _ if !login => invalid(),
-            "CHECK" | "UNSELECT" | "CLOSE" | "SEARCH" | "UID SEARCH" | "FETCH" | "UID FETCH" => {
+            "UID STORE" | "UID MOVE" | "UID COPY" | "UID EXPUNGE" | "CHECK" | "UNSELECT" | "CLOSE" | "SEARCH" | "UID SEARCH" | "FETCH" | "UID FETCH" => {
                 self.presence.view.is_none().then(invalid).flatten()
             }
             _ => None,
@@ -154,8 +159,15 @@ fn needs(name: &str) -> Option<&'static str> {
         "ENABLE" => Some("ENABLE"),
         "IDLE" => Some("IDLE"),
         "UNSELECT" => Some("UNSELECT"),
+        "UID MOVE" => Some("MOVE"),
+        "UID EXPUNGE" => Some("UIDPLUS"),
         _ => None,
     }
+}
+
+/// What is served where changes are allowed.
+fn is_served(name: &str) -> bool {
+    matches!(name, "UID STORE" | "UID MOVE" | "UID COPY" | "UID EXPUNGE")
 }
 
 /// Why a watcher must never send this command.

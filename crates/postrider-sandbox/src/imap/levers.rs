@@ -85,6 +85,8 @@ pub struct Levers {
     pub size_error_percent: i8,
     /// Each fetch of a message gives other bytes, as a store does that builds messages anew.
     pub rebuild_messages: bool,
+    /// Clients may change flags and move messages: else that is a violation.
+    pub allow_changes: bool,
     /// Tagged OKs say `Success [THROTTLED]`, as Gmail's.
     pub mark_throttled: bool,
 }

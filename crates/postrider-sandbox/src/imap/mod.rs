@@ -33,6 +33,7 @@ mod levers;
 mod profile;
 
 mod auth;
+mod change;
 mod commands;
 mod fetch;
 mod folder;

@@ -1,9 +1,9 @@
 //! One folder as the server holds it, and what its open sessions see of it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -11,6 +11,8 @@ use std::{
 use bytes::Bytes;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
+
+use crate::sync::lock;
 
 use super::{Times, Trouble, names::Role};
 
@@ -40,6 +42,7 @@ pub(crate) struct Message {
     pub(crate) id: u64,
     thread: AtomicU64,
     seen: AtomicBool,
+    flags: Mutex<BTreeSet<String>>,
     /// How often it was built anew.
     rebuilt: AtomicU64,
 }
@@ -52,6 +55,7 @@ impl Message {
             id,
             thread: AtomicU64::new(id),
             seen: AtomicBool::new(false),
+            flags: Mutex::default(),
             rebuilt: AtomicU64::new(0),
         }
     }
@@ -74,6 +78,17 @@ impl Message {
 
     pub(crate) fn is_seen(&self) -> bool {
         self.seen.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_flag(&self, flag: &str) {
+        if flag.eq_ignore_ascii_case("\\Seen") {
+            self.set_seen();
+        }
+        lock(&self.flags).insert(flag.to_owned());
+    }
+
+    pub(super) fn flags(&self) -> BTreeSet<String> {
+        lock(&self.flags).clone()
     }
 
     pub(crate) fn set_seen(&self) {

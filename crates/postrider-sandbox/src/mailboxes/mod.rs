@@ -2,7 +2,7 @@
 //! change them behind a session's back. It knows nothing of the wire.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex},
 };
 
@@ -256,6 +256,20 @@ impl Mailboxes {
             let seen = folder.messages.iter().filter(|(_, one)| one.is_seen());
             seen.map(|(uid, _)| *uid).collect()
         })
+    }
+
+    /// Sets a flag on messages as a client does; UIDs that are not there are passed over.
+    pub fn flag(&self, user: &str, folder: &str, uids: &[u32], flag: &str) -> Result<(), Error> {
+        self.look(user, folder, |folder| {
+            for message in uids.iter().filter_map(|uid| folder.messages.get(uid)) {
+                message.add_flag(flag);
+            }
+        })
+    }
+
+    /// The flags and keywords that clients set on a message, `\Seen` by reading aside.
+    pub fn flags(&self, user: &str, folder: &str, uid: u32) -> Result<BTreeSet<String>, Error> {
+        Ok(self.message(user, folder, uid)?.flags())
     }
 
     pub(crate) fn access(&self, user: &str) -> Option<Access> {
