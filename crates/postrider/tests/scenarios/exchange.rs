@@ -303,6 +303,7 @@ async fn every_front_end_is_watched_with_folders_in_the_users_language() {
             .add_account(&user, Access::tokens(&tenant.authority));
         world.mailboxes.add_folders(&user, folders).unwrap();
         world.mailboxes.add_folder(&user, "Café (R&D)").unwrap();
+        world.mailboxes.add_folder(&user, "odd\u{1}").unwrap();
         let group = own_group(key, &user, server.port(), world, &credential);
         more += &group.replace("[\"INBOX\"]", "[\"INBOX\", \"\\\\Junk\", \"Café (R&D)\"]");
     }
