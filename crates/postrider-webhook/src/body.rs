@@ -9,11 +9,18 @@ use std::{
     task::{Context, Poll},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use http_body::{Frame, SizeHint};
+use postrider_core::message;
 use tokio::{fs::File, io::AsyncReadExt as _};
+
+mod coder;
+
+#[cfg(test)]
+mod tests;
+
+use coder::Coder;
 
 /// Bytes that are read at a time: a multiple of three, so that base64 goes on without padding.
 const CHUNK: usize = 48 * 1024;
@@ -37,10 +44,16 @@ impl RawMessage {
         self.len() == 0
     }
 
+    /// Its bytes from `start` to before `end`, as they are read.
+    pub async fn chunks(&self, start: u64, end: u64) -> io::Result<Chunks> {
+        let end = end.min(self.len());
+        Ok(Chunks(Reading::open(self, start.min(end), end).await?))
+    }
+
     /// Up to `limit` bytes of it from `offset` on, read into memory.
     pub async fn read(&self, offset: u64, limit: u64) -> io::Result<Bytes> {
         let end = self.len().min(offset.saturating_add(limit));
-        let mut source = Reading::open(self, offset.min(end), end).await?;
+        let mut source = self.chunks(offset, end).await?;
         let mut all = Vec::with_capacity(usize::try_from(end.saturating_sub(offset)).unwrap_or(0));
         while let Some(chunk) = source.next().await? {
             all.extend_from_slice(&chunk);
@@ -52,6 +65,16 @@ impl RawMessage {
 impl fmt::Debug for RawMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RawMessage({} bytes)", self.len())
+    }
+}
+
+/// A part of a message while it is read.
+pub struct Chunks(Reading);
+
+impl Chunks {
+    /// The next bytes; `None` after the last ones.
+    pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        self.0.next().await
     }
 }
 
@@ -73,6 +96,20 @@ pub enum Piece {
         end: u64,
         encoding: Encoding,
     },
+    /// What stands from `start` to before `end` in a transfer encoding: `size` bytes without it.
+    Part {
+        message: RawMessage,
+        start: u64,
+        end: u64,
+        transfer: message::Encoding,
+        size: u64,
+        encoding: Encoding,
+    },
+    /// A whole message inside a JSON string, `len` bytes there.
+    Json {
+        message: RawMessage,
+        len: u64,
+    },
 }
 
 impl Piece {
@@ -85,6 +122,23 @@ impl Piece {
         }
     }
 
+    /// A message for a JSON string (between its quotes), and whether bytes in it that are no UTF-8
+    /// became U+FFFD there. The message is read once to know how long it will be.
+    pub async fn json(message: &RawMessage) -> io::Result<(Self, bool)> {
+        let mut coder = Coder::json();
+        let mut chunks = message.chunks(0, message.len()).await?;
+        let (mut len, mut out) = (0, Vec::new());
+        while let Some(chunk) = chunks.next().await? {
+            coder.push(&chunk, &mut out);
+            len += out.len() as u64;
+            out.clear();
+        }
+        coder.finish(&mut out);
+        len += out.len() as u64;
+        let message = message.clone();
+        Ok((Self::Json { message, len }, coder.has_replaced()))
+    }
+
     fn len(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
@@ -93,13 +147,46 @@ impl Piece {
                 end,
                 encoding,
                 ..
-            } => {
-                let bytes = end.saturating_sub(*start);
-                match encoding {
-                    Encoding::AsIs => bytes,
-                    Encoding::Base64 => bytes.div_ceil(3) * 4,
-                }
+            } => encoding.len(end.saturating_sub(*start)),
+            Self::Part { size, encoding, .. } => encoding.len(*size),
+            Self::Json { len, .. } => *len,
+        }
+    }
+
+    /// Its bytes, where they are not at hand.
+    async fn open(self) -> io::Result<Result<Bytes, Reading>> {
+        let len = self.len();
+        let (message, start, end, coder) = match self {
+            Self::Bytes(bytes) => return Ok(Ok(bytes)),
+            Self::Message {
+                message,
+                start,
+                end,
+                encoding,
+            } => (message, start, end, Coder::plain(encoding)),
+            Self::Part {
+                message,
+                start,
+                end,
+                transfer,
+                encoding,
+                ..
+            } => (message, start, end, Coder::part(transfer, encoding)),
+            Self::Json { message, .. } => {
+                let end = message.len();
+                (message, 0, end, Coder::json())
             }
+        };
+        let reading = Reading::open(&message, start, end).await?;
+        Ok(Err(reading.coded(coder, len)))
+    }
+}
+
+impl Encoding {
+    fn len(self, bytes: u64) -> u64 {
+        match self {
+            Self::AsIs => bytes,
+            Self::Base64 => bytes.div_ceil(3) * 4,
         }
     }
 }
@@ -134,17 +221,10 @@ impl Body {
                         Ok(None) => pieces.next()?,
                         Err(error) => return Some((Err(error), over())),
                     };
-                    match piece {
-                        Piece::Bytes(bytes) => return Some((Ok(bytes), (pieces, None))),
-                        Piece::Message {
-                            message,
-                            start,
-                            end,
-                            encoding,
-                        } => match Reading::open(&message, start, end).await {
-                            Ok(opened) => reading = Some(opened.encoded(encoding)),
-                            Err(error) => return Some((Err(error), over())),
-                        },
+                    match piece.open().await {
+                        Ok(Ok(bytes)) => return Some((Ok(bytes), (pieces, None))),
+                        Ok(Err(opened)) => reading = Some(opened),
+                        Err(error) => return Some((Err(error), over())),
                     }
                 }
             },
@@ -180,7 +260,10 @@ fn over() -> (std::vec::IntoIter<Piece>, Option<Reading>) {
 struct Reading {
     source: Source,
     left: u64,
-    encoding: Encoding,
+    coder: Coder,
+    /// Bytes that are still to come out of it; `None`: as many as are read.
+    promised: Option<u64>,
+    ended: bool,
 }
 
 enum Source {
@@ -210,16 +293,51 @@ impl Reading {
         Ok(Self {
             source,
             left: end.saturating_sub(start),
-            encoding: Encoding::AsIs,
+            coder: Coder::plain(Encoding::AsIs),
+            promised: None,
+            ended: false,
         })
     }
 
-    fn encoded(mut self, encoding: Encoding) -> Self {
-        self.encoding = encoding;
+    fn coded(mut self, coder: Coder, len: u64) -> Self {
+        self.coder = coder;
+        self.promised = Some(len);
         self
     }
 
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        loop {
+            if self.ended {
+                return Ok(None);
+            }
+            let chunk = self.read().await?;
+            self.ended = chunk.is_none();
+            let chunk = match (chunk, self.coder.is_plain()) {
+                (Some(chunk), true) => chunk,
+                (chunk, _) => {
+                    let mut out = Vec::with_capacity(CHUNK / 2 * 3);
+                    match chunk {
+                        Some(chunk) => self.coder.push(&chunk, &mut out),
+                        None => self.coder.finish(&mut out),
+                    }
+                    out.into()
+                }
+            };
+            if let Some(promised) = &mut self.promised {
+                *promised = promised
+                    .checked_sub(chunk.len() as u64)
+                    .ok_or_else(changed)?;
+                if self.ended && *promised > 0 {
+                    return Err(changed());
+                }
+            }
+            if !chunk.is_empty() {
+                return Ok(Some(chunk));
+            }
+        }
+    }
+
+    async fn read(&mut self) -> io::Result<Option<Bytes>> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -240,11 +358,15 @@ impl Reading {
             }
         };
         self.left -= chunk.len() as u64;
-        Ok(Some(match self.encoding {
-            Encoding::AsIs => chunk,
-            Encoding::Base64 => STANDARD.encode(&chunk).into(),
-        }))
+        Ok(Some(chunk))
     }
+}
+
+fn changed() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the stored message is not what it was",
+    )
 }
 
 fn shorter() -> io::Error {
@@ -281,90 +403,5 @@ impl http_body::Body for Streamed {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use super::*;
-
-    async fn whole(body: &Body) -> io::Result<Vec<u8>> {
-        let mut all = Vec::new();
-        let mut chunks = std::pin::pin!(body.chunks());
-        while let Some(chunk) = chunks.next().await {
-            all.extend_from_slice(&chunk?);
-        }
-        Ok(all)
-    }
-
-    fn message(len: usize) -> (Vec<u8>, RawMessage, RawMessage, tempfile::NamedTempFile) {
-        let bytes: Vec<u8> = (0..len).map(|n| u8::try_from(n % 251).unwrap()).collect();
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(&bytes).unwrap();
-        let in_memory = RawMessage::Bytes(bytes.clone().into());
-        let in_file = RawMessage::File {
-            path: file.path().to_owned(),
-            len: len as u64,
-        };
-        (bytes, in_memory, in_file, file)
-    }
-
-    #[tokio::test]
-    async fn pieces_follow_one_another_and_their_length_is_known_before() {
-        for len in [0, 1, 2, 3, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 2] {
-            let (bytes, in_memory, in_file, _file) = message(len);
-            for message in [in_memory, in_file] {
-                let body = Body {
-                    pieces: vec![
-                        Piece::Bytes("<".into()),
-                        Piece::whole(&message, Encoding::AsIs),
-                        Piece::Bytes("|".into()),
-                        Piece::whole(&message, Encoding::Base64),
-                        Piece::Bytes(">".into()),
-                    ],
-                };
-                let mut expected = b"<".to_vec();
-                expected.extend_from_slice(&bytes);
-                expected.push(b'|');
-                expected.extend_from_slice(STANDARD.encode(&bytes).as_bytes());
-                expected.push(b'>');
-                assert_eq!(body.len(), expected.len() as u64, "{len}");
-                assert_eq!(whole(&body).await.unwrap(), expected, "{len}");
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn a_part_of_a_message_is_that_part() {
-        let (bytes, in_memory, in_file, _file) = message(1000);
-        for message in [in_memory, in_file] {
-            let body = Body {
-                pieces: vec![Piece::Message {
-                    message: message.clone(),
-                    start: 10,
-                    end: 990,
-                    encoding: Encoding::Base64,
-                }],
-            };
-            let expected = STANDARD.encode(&bytes[10..990]);
-            assert_eq!(whole(&body).await.unwrap(), expected.as_bytes());
-            assert_eq!(message.read(995, 100).await.unwrap(), &bytes[995..]);
-            assert!(message.read(2000, 1).await.unwrap().is_empty());
-        }
-    }
-
-    #[tokio::test]
-    async fn a_file_that_became_shorter_is_an_error_not_a_short_body() {
-        let (_, _, _, file) = message(100);
-        let longer = RawMessage::File {
-            path: file.path().to_owned(),
-            len: 200,
-        };
-        let body = Body {
-            pieces: vec![Piece::whole(&longer, Encoding::AsIs)],
-        };
-        assert!(whole(&body).await.is_err());
     }
 }
