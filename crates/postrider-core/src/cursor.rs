@@ -24,7 +24,7 @@ pub struct Cursor {
     /// `None`: nothing taken yet, the folder is read from its first UID.
     pub last: Option<Uid>,
     /// UIDs at or below it were there at first sight and are none of postrider's business: they
-    /// have no ledger rows, and the audit leaves them out.
+    /// have no ledger rows, and the audit leaves them out, unless an operator had them read.
     pub floor: Option<Uid>,
     /// Ascending; bounded by `watch::Policy::gaps_max`.
     pub gaps: Vec<Uid>,

@@ -60,6 +60,12 @@ pub fn system_id(instance: &str, scope: &str, event_type: EventType, started: Wa
     ])
 }
 
+/// The id under which an event is sent again as a new one, for a receiver that remembers ids whose
+/// events it has lost. `number` counts the replays of its delivery from 1.
+pub fn replay_id(event: Uuid, number: u32) -> Uuid {
+    name_based(&[b"replay", event.as_bytes(), &number.to_be_bytes()])
+}
+
 /// postrider's own namespace for name-based ids (RFC 9562 section 5.5). It is part of every id
 /// ever sent: a change makes all known mail new.
 const NAMESPACE: Uuid = Uuid::from_u128(0x7d0c_93a4_51e8_4f6b_9b2e_c64f_08a1_d735);
@@ -310,6 +316,15 @@ mod tests {
             id(EventType::MailboxStalled, 1)
         );
         assert_eq!(id(EventType::MailboxHeld, 1), id(EventType::MailboxHeld, 1));
+    }
+
+    #[test]
+    fn each_replay_as_new_has_an_id_of_its_own() {
+        let event = identity().id(0);
+        assert_eq!(replay_id(event, 1), replay_id(event, 1));
+        assert_ne!(replay_id(event, 1), replay_id(event, 2));
+        assert_ne!(replay_id(event, 1), event);
+        assert_ne!(replay_id(event, 1), replay_id(identity().id(1), 1));
     }
 
     #[test]

@@ -20,14 +20,23 @@ mod shapes;
 mod state;
 mod writer;
 
+mod admin_tokens;
+mod after;
+mod audit;
 mod ledger;
 mod outbox;
 mod rare;
 mod readers;
+mod repair;
 mod report;
 mod story;
 mod sums;
+mod twins;
 
+pub use admin_tokens::{NewToken, TokenRow};
+pub use after::{AfterCount, AfterRow, Then, Tried};
+pub use audit::{Act, AuditRow, Deed};
 pub use model::*;
+pub use repair::{Cancelled, DeliveryState, Discarded, Id, Never, Replay, Replayed, Selection};
 pub use spool::{Spool, SpoolWriter};
 pub use store::Store;

@@ -148,6 +148,11 @@ pub struct NewDelivery {
     /// A slot is reserved: the delivery is stored as leased to this process and handed back, unless
     /// it has to wait for another one of its line.
     pub leased: bool,
+    /// The endpoint's condition failed on this event; it is owed all the same, and marked.
+    pub when_failed: bool,
+    /// If the endpoint was owed a message of the same Message-ID since this time, this delivery is
+    /// stored as discarded.
+    pub twins_since: Option<Wall>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -158,6 +163,8 @@ pub struct Receipt {
     pub repeated: u32,
     /// Events stored as a next generation.
     pub generations: u32,
+    /// Where a delivery was discarded because the endpoint has the same message already.
+    pub suppressed: Vec<EndpointKey>,
     /// How long the durable part of the transaction took.
     pub commit: Duration,
 }
@@ -182,6 +189,8 @@ pub struct Claimed {
     pub order: Option<OrderKey>,
     /// It held up its line for too long: others have overtaken it.
     pub aside: bool,
+    /// The endpoint's condition failed on the event.
+    pub when_failed: bool,
     pub event: EventRow,
 }
 
@@ -209,6 +218,8 @@ pub struct Settlement {
     /// What happened, in plain words, with the redacted start of the answer; at most 512 bytes.
     pub note: String,
     pub took: Duration,
+    /// What follows where it was delivered.
+    pub then: crate::after::Then,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -292,7 +303,10 @@ pub struct EventFilter {
     pub state: Option<String>,
     pub event_type: Option<EventType>,
     pub message_id: Option<String>,
+    /// Stored at or after this time.
     pub since: Option<Wall>,
+    /// Stored before this time.
+    pub until: Option<Wall>,
     pub limit: u32,
 }
 
@@ -308,6 +322,16 @@ pub struct DeliveryRow {
     pub dead_reason: Option<String>,
     pub last_status: Option<u16>,
     pub last_note: Option<String>,
+    pub first_attempt_at: Option<Wall>,
+    /// It waits for another one of its line.
+    pub blocked: bool,
+    /// Others of its line have overtaken it.
+    pub aside: bool,
+    /// The mark of a replay (JSON), and the replay's number.
+    pub replay: Option<String>,
+    pub replay_order: Option<i64>,
+    /// The id that it goes out under, where that is not the event's own.
+    pub as_id: Option<Uuid>,
 }
 
 /// An event as a list shows it: without its data.
@@ -343,17 +367,6 @@ pub struct AttemptRow {
     pub note: String,
 }
 
-/// Which dead or delivered deliveries are to be sent again.
-#[derive(Clone, Debug)]
-pub enum ReplaySelector {
-    Event(Uuid),
-    /// All dead ones of an endpoint (or of all), since a time.
-    Dead {
-        endpoint: Option<EndpointKey>,
-        since: Option<Wall>,
-    },
-}
-
 /// Whether something is done, or only said what it would do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {
@@ -361,21 +374,13 @@ pub enum Run {
     Real,
 }
 
-/// What a replay did, or would do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Replayed {
-    pub deliveries: u64,
-    /// The first thousand of the events that they belong to.
-    pub events: Vec<Uuid>,
-    /// Endpoints that have work now.
-    pub endpoints: Vec<EndpointKey>,
-}
-
 /// Deliveries of an endpoint by state, and the oldest that waits.
 #[derive(Clone, Debug)]
 pub struct OutboxRow {
     pub endpoint: EndpointKey,
     pub pending: u64,
+    /// Those of the pending ones that wait for another one of their line.
+    pub blocked: u64,
     pub delivered: u64,
     pub dead: u64,
     pub discarded: u64,

@@ -37,7 +37,7 @@ const DUE: &str = "WITH due (id, due) AS ( \
     SELECT * FROM (SELECT id, due FROM delivery WHERE endpoint = ?1 AND state = 0 AND blocked = 0 AND due > ?3 \
                    ORDER BY due, id LIMIT ?4)) \
     SELECT d.id, d.sequence, d.attempts, d.first_attempt_at, d.refusals, d.refused_since, d.own_time_ms, d.replay, \
-           d.order_key, d.aside, e.uuid, e.type, m.name, e.subject, e.time, e.stored_at, e.data \
+           d.order_key, d.aside, d.when_failed, coalesce(d.as_id, e.uuid) AS uuid, e.type, m.name, e.subject, e.time, e.stored_at, e.data \
     FROM due JOIN delivery d ON d.id = due.id JOIN event e ON e.id = d.event \
     LEFT JOIN mailbox m ON m.id = e.mailbox ORDER BY due.due, d.id LIMIT ?4";
 
@@ -53,6 +53,7 @@ struct DueRow {
     replay: Option<String>,
     order_key: Option<i64>,
     aside: i64,
+    when_failed: i64,
     uuid: Vec<u8>,
     r#type: String,
     name: Option<String>,
@@ -90,6 +91,7 @@ impl Due<'_> {
             replay: row.replay,
             order: row.order_key.map(OrderKey),
             aside: row.aside != 0,
+            when_failed: row.when_failed != 0,
             event: EventRow {
                 id: Uuid::from_slice(&row.uuid)
                     .map_err(|error| sqlx::Error::Decode(error.into()))?,
@@ -126,12 +128,7 @@ pub(crate) async fn lines<'a>(
 ) -> Result<HashSet<(i64, OrderKey)>, sqlx::Error> {
     let mut asked: HashSet<(i64, i64)> = HashSet::new();
     for work in works {
-        let events = match work {
-            Work::Commit(commit) => commit.events.as_slice(),
-            Work::Event(event, _) => std::slice::from_ref(&**event),
-            Work::Settle(_) | Work::Claim { .. } | Work::Ensure { .. } => &[],
-        };
-        for delivery in events.iter().flat_map(|event| &event.deliveries) {
+        for delivery in work.events().iter().flat_map(|event| &event.deliveries) {
             // An endpoint that the store does not know has nothing that waits.
             let endpoint = state.endpoints.get(&delivery.endpoint);
             if let (Some(endpoint), Some(line)) = (endpoint, delivery.order) {
@@ -186,13 +183,14 @@ pub(crate) async fn next_due(
 
 /// The deliveries of each endpoint that the store knows, by state.
 pub(crate) async fn rows(readers: &Readers) -> Result<Vec<OutboxRow>, StoreError> {
-    type Columns = (String, i64, i64, i64, i64, i64, Option<i64>);
+    type Columns = (String, i64, i64, i64, i64, i64, i64, Option<i64>);
     let mut reader = readers.get().await?;
     let rows: Vec<Columns> = sqlx::query_as(
-        "SELECT p.name, p.paused, coalesce(d.pending, 0), coalesce(d.delivered, 0) + p.pruned_delivered, \
+        "SELECT p.name, p.paused, coalesce(d.pending, 0), coalesce(d.blocked, 0), coalesce(d.delivered, 0) + p.pruned_delivered, \
          coalesce(d.dead, 0), coalesce(d.discarded, 0) + p.pruned_discarded, \
          (SELECT e.stored_at FROM delivery o JOIN event e ON e.id = o.event WHERE o.id = d.oldest) \
-         FROM endpoint p LEFT JOIN (SELECT endpoint, sum(state < 2) AS pending, sum(state = 2) AS delivered, \
+         FROM endpoint p LEFT JOIN (SELECT endpoint, sum(state < 2) AS pending, \
+         sum(state < 2 AND blocked = 1) AS blocked, sum(state = 2) AS delivered, \
          sum(state = 3) AS dead, sum(state = 4) AS discarded, min(CASE WHEN state < 2 THEN id END) AS oldest \
          FROM delivery GROUP BY endpoint) AS d ON d.endpoint = p.id ORDER BY p.name",
     )
@@ -203,9 +201,10 @@ pub(crate) async fn rows(readers: &Readers) -> Result<Vec<OutboxRow>, StoreError
     Ok(rows
         .into_iter()
         .map(
-            |(name, paused, pending, delivered, dead, discarded, oldest)| OutboxRow {
+            |(name, paused, pending, blocked, delivered, dead, discarded, oldest)| OutboxRow {
                 endpoint: EndpointKey::new(name),
                 pending: whole(pending),
+                blocked: whole(blocked),
                 delivered: whole(delivered),
                 dead: whole(dead),
                 discarded: whole(discarded),

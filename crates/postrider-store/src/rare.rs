@@ -1,7 +1,7 @@
 //! What operators and caretakers order: rare, each alone in its transaction, in bounded steps so
 //! that mail and deliveries get their turn between them.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use postrider_core::{
     ids::{EndpointKey, MailboxKey},
@@ -11,8 +11,12 @@ use sqlx::{Executor as _, SqliteConnection};
 use uuid::Uuid;
 
 use crate::{
+    admin_tokens::{self, NewToken},
+    after::{self, Tried},
+    audit::{Act, Audit},
     codec,
-    model::{Account, ReplaySelector, SpoolKey, StoreError},
+    model::{Account, SpoolKey, StoreError},
+    repair::{self, Repair},
     state::{EndpointState, State},
 };
 
@@ -23,22 +27,21 @@ const FREE_PAGES_KEPT: i64 = 64;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Rare {
-    PauseMailbox(MailboxKey),
-    ResumeMailbox(MailboxKey),
-    Adopt(MailboxKey, Account),
-    PauseEndpoint(EndpointKey),
-    ResumeEndpoint(EndpointKey),
+    PauseMailbox(MailboxKey, Audit),
+    ResumeMailbox(MailboxKey, Audit),
+    Adopt(MailboxKey, Account, Audit),
+    PauseEndpoint(EndpointKey, Audit),
+    ResumeEndpoint(EndpointKey, Audit),
+    /// Something that is carried out elsewhere.
+    Note {
+        audit: Audit,
+        affected: u64,
+    },
+    Repair(Box<Repair>),
+    CreateToken(NewToken, Act),
+    RevokeToken(String, Act),
     /// All that waits for the endpoint is due now.
     Release(EndpointKey, Wall),
-    Replay {
-        selector: ReplaySelector,
-        now: Wall,
-        after: i64,
-    },
-    Discard {
-        event: Uuid,
-        now: Wall,
-    },
     /// The endpoint asks for no order any more.
     Unorder {
         endpoint: EndpointKey,
@@ -49,6 +52,8 @@ pub(crate) enum Rare {
         after: i64,
     },
     /// Messages of which nothing is owed any more.
+    AfterTried(Vec<(Uuid, Tried)>),
+    AfterForget(MailboxKey),
     PruneRaw {
         settled_before: Wall,
         after: i64,
@@ -62,8 +67,9 @@ pub(crate) struct Did {
     pub(crate) count: u64,
     /// Where the next step begins; `None`: it was the last.
     pub(crate) next: Option<i64>,
-    pub(crate) events: Vec<Uuid>,
-    pub(crate) endpoints: Vec<EndpointKey>,
+    /// Its audit row.
+    pub(crate) audit: Option<i64>,
+    pub(crate) by_endpoint: BTreeMap<EndpointKey, u64>,
     /// Files that nothing refers to any more.
     pub(crate) spool: Vec<SpoolKey>,
 }
@@ -71,16 +77,20 @@ pub(crate) struct Did {
 impl Rare {
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::PauseMailbox(_) => "pausing a mailbox",
-            Self::ResumeMailbox(_) => "resuming a mailbox",
+            Self::PauseMailbox(..) => "pausing a mailbox",
+            Self::ResumeMailbox(..) => "resuming a mailbox",
             Self::Adopt(..) => "adopting an account",
-            Self::PauseEndpoint(_) => "pausing an endpoint",
-            Self::ResumeEndpoint(_) => "resuming an endpoint",
+            Self::PauseEndpoint(..) => "pausing an endpoint",
+            Self::ResumeEndpoint(..) => "resuming an endpoint",
             Self::Release(..) => "making deliveries due",
-            Self::Replay { .. } => "replaying",
-            Self::Discard { .. } => "discarding",
+            Self::Note { .. } => "noting an order",
+            Self::Repair(repair) => repair.name(),
+            Self::CreateToken(..) => "storing a token",
+            Self::RevokeToken(..) => "revoking a token",
             Self::Unorder { .. } => "ending an order",
             Self::Prune { .. } => "pruning",
+            Self::AfterTried(_) => "noting what was done after delivery",
+            Self::AfterForget(_) => "forgetting what was to be done after delivery",
             Self::PruneRaw { .. } => "pruning messages",
             Self::Vacuum => "giving room back",
         }
@@ -96,11 +106,21 @@ pub(crate) async fn perform(
     rare: &Rare,
 ) -> Outcome {
     match rare {
-        Rare::PauseMailbox(key) => mailbox_paused(conn, key, 1).await,
-        Rare::ResumeMailbox(key) => mailbox_paused(conn, key, 0).await,
-        Rare::Adopt(key, account) => adopt(conn, key, account).await,
-        Rare::PauseEndpoint(key) => endpoint_paused(conn, state, key, 1).await,
-        Rare::ResumeEndpoint(key) => endpoint_paused(conn, state, key, 0).await,
+        Rare::PauseMailbox(key, audit) => mailbox_paused(conn, (key, 1), audit).await,
+        Rare::ResumeMailbox(key, audit) => mailbox_paused(conn, (key, 0), audit).await,
+        Rare::Adopt(key, account, audit) => adopt(conn, key, account, audit).await,
+        Rare::PauseEndpoint(key, audit) => endpoint_paused(conn, state, (key, 1), audit).await,
+        Rare::ResumeEndpoint(key, audit) => endpoint_paused(conn, state, (key, 0), audit).await,
+        Rare::Note { audit, affected } => {
+            let audit = Some(audit.write(conn, *affected).await?);
+            Ok(Ok(Did {
+                audit,
+                ..Did::default()
+            }))
+        }
+        Rare::Repair(repair) => repair::perform(conn, state, repair).await.map(Ok),
+        Rare::CreateToken(token, act) => admin_tokens::create(conn, token, act).await.map(Ok),
+        Rare::RevokeToken(name, act) => admin_tokens::revoke(conn, name, act).await.map(Ok),
         Rare::Release(key, now) => {
             let id = state.endpoints.get(key).map(|endpoint| endpoint.id);
             let query = sqlx::query(
@@ -113,12 +133,6 @@ pub(crate) async fn perform(
                 ..Did::default()
             }))
         }
-        Rare::Replay {
-            selector,
-            now,
-            after,
-        } => replay(conn, selector, *now, *after).await,
-        Rare::Discard { event, now } => discard(conn, *event, *now).await,
         Rare::Unorder { endpoint, now } => {
             let id = state.endpoints.get(endpoint).map(|endpoint| endpoint.id);
             unorder(conn, id, *now).await
@@ -127,36 +141,14 @@ pub(crate) async fn perform(
             settled_before,
             after,
         } => prune(conn, *settled_before, *after).await,
+        Rare::AfterTried(tried) => after::tried(conn, tried).await.map(Ok),
+        Rare::AfterForget(mailbox) => after::forget(conn, mailbox).await.map(Ok),
         Rare::PruneRaw {
             settled_before,
             after,
         } => prune_raw(conn, *settled_before, *after).await,
         Rare::Vacuum => vacuum(conn).await,
     }
-}
-
-/// Where one of them held up a line, the next one of it may go.
-async fn discard(conn: &mut SqliteConnection, event: Uuid, now: Wall) -> Outcome {
-    conn.execute("BEGIN IMMEDIATE").await?;
-    let mut counts = Vec::new();
-    for statement in [
-        "UPDATE delivery SET state = 4, settled_at = ?1, blocked = 0 \
-         WHERE event = (SELECT id FROM event WHERE uuid = ?2) AND state IN (0, 3)",
-        "UPDATE delivery SET blocked = 0, due = ?1 WHERE blocked = 1 AND id IN (SELECT \
-         (SELECT min(next.id) FROM delivery AS next WHERE next.endpoint = gone.endpoint \
-         AND next.order_key = gone.order_key AND next.order_key IS NOT NULL AND next.state < 2 AND next.aside = 0) \
-         FROM delivery AS gone WHERE gone.event = (SELECT id FROM event WHERE uuid = ?2))",
-    ] {
-        let query = sqlx::query(statement)
-            .bind(now.0)
-            .bind(event.as_bytes().as_slice());
-        counts.push(query.execute(&mut *conn).await?.rows_affected());
-    }
-    conn.execute("COMMIT").await?;
-    Ok(Ok(Did {
-        count: counts.first().copied().unwrap_or_default(),
-        ..Did::default()
-    }))
 }
 
 async fn unorder(conn: &mut SqliteConnection, endpoint: Option<i64>, now: Wall) -> Outcome {
@@ -179,45 +171,69 @@ async fn unorder(conn: &mut SqliteConnection, endpoint: Option<i64>, now: Wall) 
     }))
 }
 
-async fn mailbox_paused(conn: &mut SqliteConnection, key: &MailboxKey, paused: i64) -> Outcome {
+async fn mailbox_paused(
+    conn: &mut SqliteConnection,
+    (key, paused): (&MailboxKey, i64),
+    audit: &Audit,
+) -> Outcome {
+    conn.execute("BEGIN IMMEDIATE").await?;
     let query = sqlx::query("UPDATE mailbox SET paused = ? WHERE name = ?")
         .bind(paused)
         .bind(key.as_str());
-    let count = query.execute(conn).await?.rows_affected();
-    Ok(known(key, count))
+    let count = query.execute(&mut *conn).await?.rows_affected();
+    known(conn, key, count, audit).await
 }
 
-fn known(key: &MailboxKey, count: u64) -> Result<Did, StoreError> {
-    match count {
+/// Ends the transaction; what the store does not know leaves no audit row.
+async fn known(
+    conn: &mut SqliteConnection,
+    key: &MailboxKey,
+    count: u64,
+    audit: &Audit,
+) -> Outcome {
+    let audit = match count {
+        0 => None,
+        count => Some(audit.write(&mut *conn, count).await?),
+    };
+    conn.execute("COMMIT").await?;
+    Ok(match count {
         0 => Err(StoreError::Other(format!(
             "mailbox {key} is not known to the store"
         ))),
-        _ => Ok(Did {
+        count => Ok(Did {
             count,
+            audit,
             ..Did::default()
         }),
-    }
+    })
 }
 
 /// Whether the mail behind it is the same is the watch's to find out: it begins a new epoch.
-async fn adopt(conn: &mut SqliteConnection, key: &MailboxKey, account: &Account) -> Outcome {
+async fn adopt(
+    conn: &mut SqliteConnection,
+    key: &MailboxKey,
+    account: &Account,
+    audit: &Audit,
+) -> Outcome {
+    conn.execute("BEGIN IMMEDIATE").await?;
     let query = sqlx::query("UPDATE mailbox SET server = ?, username = ? WHERE name = ?");
     let query = query
         .bind(&account.server)
         .bind(&account.username)
         .bind(key.as_str());
-    let count = query.execute(conn).await?.rows_affected();
-    Ok(known(key, count))
+    let count = query.execute(&mut *conn).await?.rows_affected();
+    known(conn, key, count, audit).await
 }
 
 async fn endpoint_paused(
     conn: &mut SqliteConnection,
     state: &mut State,
-    key: &EndpointKey,
-    paused: i64,
+    (key, paused): (&EndpointKey, i64),
+    audit: &Audit,
 ) -> Outcome {
     let known = state.endpoints.get(key).map(|endpoint| endpoint.id);
     let id = known.unwrap_or(state.ids.endpoint + 1);
+    conn.execute("BEGIN IMMEDIATE").await?;
     sqlx::query(
         "INSERT INTO endpoint (id, name, paused) VALUES (?, ?, ?) \
          ON CONFLICT (id) DO UPDATE SET paused = excluded.paused",
@@ -225,8 +241,10 @@ async fn endpoint_paused(
     .bind(id)
     .bind(key.as_str())
     .bind(paused)
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
+    let audit = Some(audit.write(&mut *conn, 1).await?);
+    conn.execute("COMMIT").await?;
     if known.is_none() {
         state.ids.endpoint = id;
         state
@@ -235,92 +253,9 @@ async fn endpoint_paused(
     }
     Ok(Ok(Did {
         count: 1,
+        audit,
         ..Did::default()
     }))
-}
-
-/// The next deliveries that a selector means: id, event, endpoint.
-pub(crate) async fn replayable(
-    conn: &mut SqliteConnection,
-    selector: &ReplaySelector,
-    after: i64,
-) -> Result<Vec<(i64, Uuid, EndpointKey)>, sqlx::Error> {
-    let rows: Vec<(i64, Vec<u8>, String)> = match selector {
-        ReplaySelector::Event(id) => {
-            sqlx::query_as(
-                "SELECT d.id, e.uuid, p.name FROM event e JOIN delivery d ON d.event = e.id \
-                 JOIN endpoint p ON p.id = d.endpoint \
-                 WHERE e.uuid = ? AND d.state IN (2, 3) AND d.id > ? ORDER BY d.id LIMIT ?",
-            )
-            .bind(id.as_bytes().as_slice())
-            .bind(after)
-            .bind(STEP)
-            .fetch_all(conn)
-            .await?
-        }
-        ReplaySelector::Dead { endpoint, since } => {
-            sqlx::query_as(
-                "SELECT d.id, e.uuid, p.name FROM endpoint p JOIN delivery d ON d.endpoint = p.id AND d.state = 3 \
-                 JOIN event e ON e.id = d.event \
-                 WHERE (?1 IS NULL OR p.name = ?1) AND coalesce(d.settled_at, 0) >= ?2 AND d.id > ?3 \
-                 ORDER BY d.id LIMIT ?4",
-            )
-            .bind(endpoint.as_ref().map(EndpointKey::as_str))
-            .bind(since.map_or(i64::MIN, |since| since.0))
-            .bind(after)
-            .bind(STEP)
-            .fetch_all(conn)
-            .await?
-        }
-    };
-    let parsed = rows.into_iter().filter_map(|(id, event, endpoint)| {
-        Some((
-            id,
-            Uuid::from_slice(&event).ok()?,
-            EndpointKey::new(endpoint),
-        ))
-    });
-    Ok(parsed.collect())
-}
-
-/// What a step of a replay did, or would do.
-pub(crate) fn replayed(rows: Vec<(i64, Uuid, EndpointKey)>) -> Did {
-    let mut did = Did {
-        count: rows.len() as u64,
-        ..Did::default()
-    };
-    did.next = rows
-        .last()
-        .map(|(id, ..)| *id)
-        .filter(|_| rows.len() as i64 == STEP);
-    for (_, event, endpoint) in rows {
-        did.events.push(event);
-        if !did.endpoints.contains(&endpoint) {
-            did.endpoints.push(endpoint);
-        }
-    }
-    did
-}
-
-async fn replay(
-    conn: &mut SqliteConnection,
-    selector: &ReplaySelector,
-    now: Wall,
-    after: i64,
-) -> Outcome {
-    let rows = replayable(conn, selector, after).await?;
-    let ids: Vec<i64> = rows.iter().map(|(id, ..)| *id).collect();
-    sqlx::query(
-        "UPDATE delivery SET state = 0, due = ?1, refusals = 0, refused_since = NULL, own_time_ms = 0, \
-         settled_at = NULL, dead_reason = NULL, blocked = 0, aside = 1, replays = replays + 1, \
-         replay = json_object('at', ?2, 'number', replays + 1) WHERE id IN (SELECT value FROM json_each(?3))",
-    )
-    .bind(now.0)
-    .bind(now.rfc3339())
-    .bind(codec::id_list(&ids))
-    .execute(conn)
-    .await?;
-    Ok(Ok(replayed(rows)))
 }
 
 /// Deletes events that are over for every endpoint, and were so before a time. Ledger rows stay,
@@ -367,6 +302,7 @@ async fn prune(conn: &mut SqliteConnection, settled_before: Wall, after: i64) ->
          sum(state = 4) AS discarded FROM delivery WHERE event IN (SELECT value FROM json_each(?)) GROUP BY mailbox) \
          AS v WHERE mailbox.id = v.id",
         "DELETE FROM raw WHERE event IN (SELECT value FROM json_each(?))",
+        "DELETE FROM event_alias WHERE event IN (SELECT value FROM json_each(?))",
         "DELETE FROM delivery WHERE event IN (SELECT value FROM json_each(?))",
         "DELETE FROM event WHERE id IN (SELECT value FROM json_each(?))",
     ] {

@@ -110,6 +110,9 @@ fn listing(filter: &EventFilter) -> Result<QueryBuilder<Sqlite>, StoreError> {
     if let Some(since) = filter.since {
         query.push(" AND e.stored_at >= ").push_bind(since.0);
     }
+    if let Some(until) = filter.until {
+        query.push(" AND e.stored_at < ").push_bind(until.0);
+    }
     if filter.endpoint.is_some() || states.is_some() {
         query.push(
             " AND e.id IN (SELECT event FROM delivery WHERE endpoint IN (SELECT id FROM endpoint",
@@ -151,6 +154,7 @@ async fn event_detail(
 ) -> Result<Option<EventDetail>, sqlx::Error> {
     type Columns = (
         i64,
+        Vec<u8>,
         String,
         Option<String>,
         String,
@@ -161,13 +165,15 @@ async fn event_detail(
         Vec<u8>,
     );
     let row: Option<Columns> = sqlx::query_as(
-        "SELECT e.id, e.type, m.name, e.subject, e.time, e.stored_at, e.message_id, e.spool, e.data \
-         FROM event e LEFT JOIN mailbox m ON m.id = e.mailbox WHERE e.uuid = ?",
+        "SELECT e.id, e.uuid, e.type, m.name, e.subject, e.time, e.stored_at, e.message_id, e.spool, e.data \
+         FROM event e LEFT JOIN mailbox m ON m.id = e.mailbox WHERE e.id = \
+         coalesce((SELECT id FROM event WHERE uuid = ?1), (SELECT event FROM event_alias WHERE uuid = ?1))",
     )
     .bind(uuid.as_bytes().as_slice())
     .fetch_optional(&mut *conn)
     .await?;
-    let Some((id, kind, mailbox, subject, time, stored_at, message_id, spool, data)) = row else {
+    let Some((id, own, kind, mailbox, subject, time, stored_at, message_id, spool, data)) = row
+    else {
         return Ok(None);
     };
     let deliveries = deliveries(conn, &[id])
@@ -176,7 +182,7 @@ async fn event_detail(
         .unwrap_or_default();
     Ok(Some(EventDetail {
         event: EventRow {
-            id: uuid,
+            id: Uuid::from_slice(&own).map_err(|error| sqlx::Error::Decode(error.into()))?,
             event_type: event_type(&kind)?,
             mailbox: mailbox.map(MailboxKey::new),
             subject,
@@ -222,60 +228,64 @@ async fn attempts(conn: &mut SqliteConnection, event: i64) -> Result<Vec<Attempt
     Ok(rows.into_iter().map(row).collect())
 }
 
+#[derive(sqlx::FromRow)]
+struct Columns {
+    event: i64,
+    id: i64,
+    endpoint: String,
+    sequence: i64,
+    state: i64,
+    attempts: i64,
+    due: i64,
+    settled_at: Option<i64>,
+    dead_reason: Option<String>,
+    last_status: Option<i64>,
+    last_note: Option<String>,
+    first_attempt_at: Option<i64>,
+    blocked: i64,
+    aside: i64,
+    replay: Option<String>,
+    replay_order: Option<i64>,
+    as_id: Option<Vec<u8>>,
+}
+
 async fn deliveries(
     conn: &mut SqliteConnection,
     events: &[i64],
 ) -> Result<HashMap<i64, Vec<DeliveryRow>>, sqlx::Error> {
-    type Columns = (
-        i64,
-        i64,
-        String,
-        i64,
-        i64,
-        i64,
-        i64,
-        Option<i64>,
-        Option<String>,
-        Option<i64>,
-        Option<String>,
-    );
     let rows: Vec<Columns> = sqlx::query_as(
-        "SELECT d.event, d.id, p.name, d.sequence, d.state, d.attempts, d.due, d.settled_at, d.dead_reason, \
-         d.last_status, d.last_note FROM json_each(?) AS asked CROSS JOIN delivery d ON d.event = asked.value \
+        "SELECT d.event, d.id, p.name AS endpoint, d.sequence, d.state, d.attempts, d.due, d.settled_at, d.dead_reason, \
+         d.last_status, d.last_note, d.first_attempt_at, d.blocked, d.aside, d.replay, d.replay_order, d.as_id \
+         FROM json_each(?) AS asked CROSS JOIN delivery d ON d.event = asked.value \
          JOIN endpoint p ON p.id = d.endpoint ORDER BY d.id",
     )
     .bind(codec::id_list(events))
     .fetch_all(conn)
     .await?;
     let mut all: HashMap<i64, Vec<DeliveryRow>> = HashMap::new();
-    for (
-        event,
-        delivery,
-        endpoint,
-        sequence,
-        state,
-        attempts,
-        due,
-        settled,
-        dead_reason,
-        status,
-        note,
-    ) in rows
-    {
+    for row in rows {
+        let state = row.state;
         let waits = matches!(state, codec::delivery::PENDING | codec::delivery::LEASED);
-        all.entry(event).or_default().push(DeliveryRow {
-            delivery,
-            endpoint: EndpointKey::new(endpoint),
-            sequence,
+        let delivered = state == codec::delivery::DELIVERED;
+        all.entry(row.event).or_default().push(DeliveryRow {
+            delivery: row.id,
+            endpoint: EndpointKey::new(row.endpoint),
+            sequence: row.sequence,
             state: state_name(state),
-            attempts: count(attempts),
-            due: waits.then_some(Wall(due)),
-            delivered_at: settled
-                .filter(|_| state == codec::delivery::DELIVERED)
-                .map(Wall),
-            dead_reason,
-            last_status: status.and_then(|status| u16::try_from(status).ok()),
-            last_note: note,
+            attempts: count(row.attempts),
+            due: waits.then_some(Wall(row.due)),
+            delivered_at: row.settled_at.filter(|_| delivered).map(Wall),
+            dead_reason: row.dead_reason,
+            last_status: row
+                .last_status
+                .and_then(|status| u16::try_from(status).ok()),
+            last_note: row.last_note,
+            first_attempt_at: row.first_attempt_at.map(Wall),
+            blocked: waits && row.blocked != 0,
+            aside: row.aside != 0,
+            replay: row.replay,
+            replay_order: row.replay_order,
+            as_id: row.as_id.and_then(|id| Uuid::from_slice(&id).ok()),
         });
     }
     Ok(all)
@@ -344,7 +354,8 @@ pub(crate) enum Kept {
 pub(crate) async fn raw(readers: &Readers, event: Uuid) -> Result<Option<Kept>, StoreError> {
     let mut reader = readers.get().await?;
     let row: Option<(Option<Vec<u8>>, Option<String>)> = sqlx::query_as(
-        "SELECT r.data, e.spool FROM event e LEFT JOIN raw r ON r.event = e.id WHERE e.uuid = ?",
+        "SELECT r.data, e.spool FROM event e LEFT JOIN raw r ON r.event = e.id WHERE e.id = \
+         coalesce((SELECT id FROM event WHERE uuid = ?1), (SELECT event FROM event_alias WHERE uuid = ?1))",
     )
     .bind(event.as_bytes().as_slice())
     .fetch_optional(reader.conn())

@@ -14,15 +14,16 @@ use postrider_core::{
     time::Wall,
     watch::{Known, Stored},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::{
+    after::Then,
     ledger,
     model::{
         Account, Claimed, Commit, EventDetail, EventFilter, EventSummary, MailboxRow, NewEvent,
-        OpenError, Options, OutboxRow, Owed, Raw, Receipt, ReplaySelector, Replayed, Run,
-        Settlement, Space, StoreError, Sums, Taken, WatchRow,
+        OpenError, Options, OutboxRow, Owed, Raw, Receipt, Settlement, Space, StoreError, Sums,
+        Taken, WatchRow,
     },
     open::{self, Opened},
     outbox,
@@ -38,8 +39,6 @@ use crate::{
 
 /// Requests that may wait for the writer: two groups, so that one fills while one is written.
 const QUEUE_MAX: usize = 2 * GROUP_MAX;
-/// Event ids that a replay names.
-const REPLAYED_NAMED_MAX: usize = 1000;
 
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
@@ -53,6 +52,8 @@ struct Inner {
     unclean: bool,
     due_ahead_max: Duration,
     closed: AtomicBool,
+    /// Something is to be done after delivery.
+    after: Notify,
 }
 
 impl Store {
@@ -79,6 +80,7 @@ impl Store {
             unclean,
             due_ahead_max,
             closed: AtomicBool::new(false),
+            after: Notify::new(),
         })))
     }
 
@@ -144,25 +146,6 @@ impl Store {
         ledger::audit_missing(&self.0.readers, watch, validity, uids).await
     }
 
-    pub async fn pause_mailbox(&self, mailbox: &MailboxKey) -> Result<(), StoreError> {
-        self.rare(Rare::PauseMailbox(mailbox.clone()))
-            .await
-            .map(drop)
-    }
-
-    pub async fn resume_mailbox(&self, mailbox: &MailboxKey) -> Result<(), StoreError> {
-        self.rare(Rare::ResumeMailbox(mailbox.clone()))
-            .await
-            .map(drop)
-    }
-
-    /// The account behind this key is this one from now on.
-    pub async fn adopt(&self, mailbox: &MailboxKey, account: &Account) -> Result<(), StoreError> {
-        self.rare(Rare::Adopt(mailbox.clone(), account.clone()))
-            .await
-            .map(drop)
-    }
-
     // ------------------------------------------------------------ deliveries
 
     /// Stores an event that comes without a watch's entry (a system event).
@@ -197,7 +180,15 @@ impl Store {
 
     /// Records what became of leased deliveries. One that is not leased is left as it is.
     pub async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), StoreError> {
-        self.work(Work::Settle(settlements)).await.map(drop)
+        let follows = |one: &Settlement| {
+            one.then == Then::After && one.outcome == crate::model::Settled::Delivered
+        };
+        let any = settlements.iter().any(follows);
+        self.work(Work::Settle(settlements)).await.map(drop)?;
+        if any {
+            self.0.after.notify_one();
+        }
+        Ok(())
     }
 
     /// Everything that waits for an endpoint is due now; says how many deliveries that moved.
@@ -223,19 +214,6 @@ impl Store {
         Ok(())
     }
 
-    /// An operator's pause, kept over restarts. It is the dispatcher's to obey.
-    pub async fn pause_endpoint(&self, endpoint: &EndpointKey) -> Result<(), StoreError> {
-        self.rare(Rare::PauseEndpoint(endpoint.clone()))
-            .await
-            .map(drop)
-    }
-
-    pub async fn resume_endpoint(&self, endpoint: &EndpointKey) -> Result<(), StoreError> {
-        self.rare(Rare::ResumeEndpoint(endpoint.clone()))
-            .await
-            .map(drop)
-    }
-
     pub async fn paused_endpoints(&self) -> Result<Vec<EndpointKey>, StoreError> {
         let rows = self.outbox().await?;
         Ok(rows
@@ -243,56 +221,6 @@ impl Store {
             .filter(|row| row.paused)
             .map(|row| row.endpoint)
             .collect())
-    }
-
-    /// Dead or delivered deliveries become pending again, marked as a replay.
-    pub async fn replay(
-        &self,
-        selector: &ReplaySelector,
-        now: Wall,
-        run: Run,
-    ) -> Result<Replayed, StoreError> {
-        let mut replayed = Replayed::default();
-        let mut after = 0;
-        loop {
-            let step = match run {
-                Run::Real => {
-                    self.rare(Rare::Replay {
-                        selector: selector.clone(),
-                        now,
-                        after,
-                    })
-                    .await?
-                }
-                Run::Dry => {
-                    let mut reader = self.0.readers.get().await?;
-                    let rows = rare::replayable(reader.conn(), selector, after).await;
-                    rare::replayed(
-                        rows.map_err(crate::error::doing("looking what a replay would do"))?,
-                    )
-                }
-            };
-            replayed.deliveries += step.count;
-            replayed.events.extend(step.events);
-            replayed.events.dedup();
-            replayed.events.truncate(REPLAYED_NAMED_MAX);
-            for endpoint in step.endpoints {
-                if !replayed.endpoints.contains(&endpoint) {
-                    replayed.endpoints.push(endpoint);
-                }
-            }
-            match step.next {
-                Some(next) => after = next,
-                None => return Ok(replayed),
-            }
-        }
-    }
-
-    /// Pending and dead deliveries of an event are given up; what is being sent is not.
-    pub async fn discard(&self, event: Uuid, now: Wall) -> Result<u64, StoreError> {
-        self.rare(Rare::Discard { event, now })
-            .await
-            .map(|did| did.count)
     }
 
     // ------------------------------------------------------------ what there is
@@ -431,6 +359,20 @@ impl Store {
 
     // ------------------------------------------------------------ asking the writer
 
+    /// Returns once a settlement has given rise to something that is to be done after delivery; also
+    /// where that was before, and nobody waited. For one caller.
+    pub async fn after_added(&self) {
+        self.0.after.notified().await;
+    }
+
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.0.readers
+    }
+
+    pub(crate) fn due_ahead_max(&self) -> Duration {
+        self.0.due_ahead_max
+    }
+
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         if self.0.writer.send(request(reply)).await.is_err() {
@@ -462,7 +404,7 @@ impl Store {
         }
     }
 
-    async fn rare(&self, rare: Rare) -> Result<Did, StoreError> {
+    pub(crate) async fn rare(&self, rare: Rare) -> Result<Did, StoreError> {
         self.ask(|reply| Request::Rare(rare, reply)).await
     }
 }

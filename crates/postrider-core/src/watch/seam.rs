@@ -138,7 +138,8 @@ pub enum Order {
     Resync,
     /// End a hold.
     Release(Release),
-    /// Read these UIDs though they are at or below the cursor (the audit found them missing).
+    /// Read these UIDs though they are at or below the cursor: the audit found them missing, or an
+    /// operator wants them.
     Reread(Vec<Uid>),
     /// The account under this key is the same mail (`adopt`): continuity is to be proven by fingerprints.
     Adopt,

@@ -19,7 +19,7 @@ pub(super) struct Trouble {
     suspects: Vec<Suspect>,
     doubt: Option<Doubt>,
     pub(super) caution: Caution,
-    /// UIDs at or below the cursor that the audit wants read.
+    /// UIDs at or below the cursor that the audit, or an operator, wants read.
     reread: Vec<Uid>,
     pub(super) refused_in_row: u8,
     pub(super) anchor_failures: u8,
@@ -208,13 +208,11 @@ impl Trouble {
         self.reread.dedup();
     }
 
-    /// Up to `room` of what the audit wants read, as far as it is the cursor's business.
+    /// Up to `room` of what is to be read again, as far as it is the cursor's business. What was there
+    /// before first sight is nobody's but an operator's, who may ask for it.
     pub(super) fn next_reread(&mut self, cursor: &Cursor, room: usize) -> Vec<Uid> {
-        self.reread.retain(|uid| {
-            !cursor.is_above(*uid)
-                && cursor.floor.is_none_or(|floor| *uid > floor)
-                && cursor.gaps.binary_search(uid).is_err()
-        });
+        self.reread
+            .retain(|uid| !cursor.is_above(*uid) && cursor.gaps.binary_search(uid).is_err());
         self.reread.iter().copied().take(room).collect()
     }
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use postrider_core::{ids::EndpointKey, time::Wall};
-use postrider_store::{ReplaySelector, Run, Settled};
+use postrider_store::{Run, Settled};
 
 use crate::support::*;
 
@@ -240,11 +240,7 @@ async fn a_replay_sends_dead_and_delivered_again_and_says_so() {
         ])
         .await
         .unwrap();
-    let dead = ReplaySelector::Dead {
-        endpoint: None,
-        since: None,
-    };
-    let dry = store.replay(&dead, NOW, Run::Dry).await.unwrap();
+    let dry = replay(&store, None, Run::Dry).await;
     assert_eq!(
         (dry.deliveries, &dry.events[..]),
         (1, &[first.event.id][..])
@@ -257,27 +253,21 @@ async fn a_replay_sends_dead_and_delivered_again_and_says_so() {
             .is_empty(),
         "a dry run changes nothing"
     );
-    assert_eq!(store.replay(&dead, NOW, Run::Real).await.unwrap(), dry);
+    let real = replay(&store, None, Run::Real).await;
     assert_eq!(
-        store
-            .replay(&dead, NOW, Run::Real)
-            .await
-            .unwrap()
-            .deliveries,
-        0
+        (real.deliveries, &real.events, &real.endpoints),
+        (1, &dry.events, &dry.endpoints)
     );
+    assert_eq!(replay(&store, None, Run::Real).await.deliveries, 0);
     let claimed = store.claim_due(&tickets(), 9, NOW).await.unwrap();
     assert_eq!(
         claimed[0].replay.as_deref(),
-        Some(r#"{"at":"2025-10-09T08:53:20.000Z","number":1}"#)
+        Some(r#"{"as_new":false,"at":"2025-10-09T08:53:20.000Z","number":1,"of":null}"#)
     );
     assert_eq!(claimed[0].attempts, 1);
 
-    let one = store
-        .replay(&ReplaySelector::Event(second.event.id), NOW, Run::Real)
-        .await
-        .unwrap();
-    assert_eq!((one.deliveries, one.endpoints), (1, vec![tickets()]));
+    let one = replay(&store, Some(second.event.id), Run::Real).await;
+    assert_eq!(one.endpoints, [(tickets(), 1)].into());
     assert_sums_hold(&store).await;
 }
 
@@ -295,7 +285,7 @@ async fn a_discarded_delivery_is_not_sent_and_still_counted() {
         })
         .await
         .unwrap();
-    assert_eq!(store.discard(events[0].id, NOW).await.unwrap(), 1);
+    assert_eq!(discard(&store, events[0].id).await, 1);
     assert!(
         store
             .claim_due(&tickets(), 9, NOW)
@@ -311,13 +301,13 @@ async fn a_discarded_delivery_is_not_sent_and_still_counted() {
 async fn a_paused_endpoint_stays_paused_over_a_restart() {
     let dir = dir();
     let store = open(dir.path()).await;
-    store.pause_endpoint(&tickets()).await.unwrap();
+    store.pause_endpoint(&tickets(), &act()).await.unwrap();
     store
-        .pause_endpoint(&EndpointKey::from("other"))
+        .pause_endpoint(&EndpointKey::from("other"), &act())
         .await
         .unwrap();
     store
-        .resume_endpoint(&EndpointKey::from("other"))
+        .resume_endpoint(&EndpointKey::from("other"), &act())
         .await
         .unwrap();
     store.close().await.unwrap();

@@ -235,7 +235,7 @@ async fn another_account_under_the_same_key_is_noticed_until_it_is_adopted() {
             .account_changed,
         "loading adopts nothing"
     );
-    store.adopt(&watch.mailbox, &other).await.unwrap();
+    store.adopt(&watch.mailbox, &other, &act()).await.unwrap();
     assert!(
         !store
             .load(&watch, &other, NOW)
@@ -250,7 +250,7 @@ async fn another_account_under_the_same_key_is_noticed_until_it_is_adopted() {
             .unwrap()
             .account_changed
     );
-    assert!(store.adopt(&"nobody".into(), &other).await.is_err());
+    assert!(store.adopt(&"nobody".into(), &other, &act()).await.is_err());
 }
 
 #[tokio::test]
@@ -287,12 +287,12 @@ async fn a_cursor_that_got_lost_is_told_from_a_folder_never_seen() {
 async fn a_paused_mailbox_stays_paused_over_a_restart() {
     let dir = dir();
     let (store, watch) = loaded(dir.path(), "support").await;
-    store.pause_mailbox(&watch.mailbox).await.unwrap();
+    store.pause_mailbox(&watch.mailbox, &act()).await.unwrap();
     store.close().await.unwrap();
     let store = open(dir.path()).await;
     assert!(store.load(&watch, &account(), NOW).await.unwrap().paused);
     assert!(store.mailboxes().await.unwrap()[0].paused);
-    store.resume_mailbox(&watch.mailbox).await.unwrap();
+    store.resume_mailbox(&watch.mailbox, &act()).await.unwrap();
     assert!(!store.load(&watch, &account(), NOW).await.unwrap().paused);
 }
 

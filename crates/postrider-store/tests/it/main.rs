@@ -11,6 +11,7 @@ mod model;
 mod opening;
 mod order;
 mod prune;
+mod repair;
 mod report;
 mod room;
 mod spool;

@@ -6,7 +6,7 @@ use postrider_core::{
     delivery::order::OrderKey,
     ids::{EndpointKey, WatchKey},
 };
-use postrider_store::{Claimed, NewDelivery, ReplaySelector, Run, Settled, Settlement, Store};
+use postrider_store::{Claimed, NewDelivery, Run, Settled, Settlement, Store};
 use proptest::prelude::*;
 use sqlx::Connection as _;
 
@@ -26,6 +26,7 @@ fn in_line(line: i64) -> NewDelivery {
 
 fn outcome(claimed: &Claimed, outcome: Settled) -> Settlement {
     Settlement {
+        then: postrider_store::Then::Nothing,
         order: claimed.order,
         ..settled(claimed.delivery, outcome)
     }
@@ -131,12 +132,11 @@ async fn discarding_ends_a_wait_and_a_replay_holds_up_nobody() {
         .settle(vec![outcome(&first, retry(false))])
         .await
         .unwrap();
-    assert_eq!(store.discard(first.event.id, NOW).await.unwrap(), 1);
+    assert_eq!(discard(&store, first.event.id).await, 1);
     let second = claim(&store).await.remove(0);
     assert_eq!(second.sequence, 2);
     store.settle(vec![outcome(&second, dead())]).await.unwrap();
-    let selector = ReplaySelector::Event(second.event.id);
-    store.replay(&selector, NOW, Run::Real).await.unwrap();
+    replay(&store, Some(second.event.id), Run::Real).await;
     let seen: Vec<_> = claim(&store).await.iter().map(|one| one.sequence).collect();
     assert_eq!(seen, [2, 3], "the replay and the next of the line");
 }

@@ -197,7 +197,7 @@ async fn a_message_is_kept_until_nothing_is_owed_of_it() {
     assert_eq!(raw(id(2)).await.as_deref(), Some(&b"Subject: large"[..]));
     assert_eq!(raw(id(3)).await, None);
     for sequence in 1..=2 {
-        store.discard(id(sequence), NOW).await.unwrap();
+        discard(&store, id(sequence)).await;
     }
     assert_eq!(store.prune_raw(NOW + DAY, 2 * DAY).await.unwrap(), 0);
     assert_eq!(store.prune_raw(NOW + DAY, Duration::ZERO).await.unwrap(), 2);

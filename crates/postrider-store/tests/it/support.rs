@@ -15,8 +15,9 @@ use postrider_core::{
     watch::{Entry, ItemKey, Outcome},
 };
 use postrider_store::{
-    Account, Commit, EventIdentity, FoundBy, LedgerFacts, NewDelivery, NewEvent, OpenError,
-    Options, Receipt, Settled, Settlement, Store, StoreError,
+    Account, Act, Commit, DeliveryState, EventIdentity, FoundBy, Id, LedgerFacts, NewDelivery,
+    NewEvent, OpenError, Options, Receipt, Replay, Replayed, Run, Selection, Settled, Settlement,
+    Store, StoreError,
 };
 use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
@@ -134,6 +135,8 @@ pub(crate) fn to(endpoint: &str) -> NewDelivery {
         order: None,
         endpoint: EndpointKey::from(endpoint),
         leased: false,
+        when_failed: false,
+        twins_since: None,
     }
 }
 
@@ -142,6 +145,8 @@ pub(crate) fn leased(endpoint: &str) -> NewDelivery {
         order: None,
         endpoint: EndpointKey::from(endpoint),
         leased: true,
+        when_failed: false,
+        twins_since: None,
     }
 }
 
@@ -206,6 +211,7 @@ pub(crate) async fn commit(store: &Store, commit: Commit) -> Result<Receipt, Sto
 
 pub(crate) fn settled(delivery: i64, outcome: Settled) -> Settlement {
     Settlement {
+        then: postrider_store::Then::Nothing,
         delivery,
         order: None,
         at: NOW,
@@ -214,6 +220,48 @@ pub(crate) fn settled(delivery: i64, outcome: Settled) -> Settlement {
         note: "fine".to_owned(),
         took: Duration::from_millis(12),
     }
+}
+
+/// An operator, for no particular reason.
+pub(crate) fn act() -> Act {
+    Act {
+        at: NOW,
+        who: "ann".to_owned(),
+        through: "socket uid 1000".to_owned(),
+        why: None,
+    }
+}
+
+/// Gives up what is pending or dead of an event; says how many deliveries.
+pub(crate) async fn discard(store: &Store, event: uuid::Uuid) -> u64 {
+    let selection = Selection {
+        events: vec![event],
+        states: vec![DeliveryState::Pending, DeliveryState::Dead],
+        ..Selection::default()
+    };
+    let act = act();
+    let order = (&act, "test");
+    let done = store.discard(&selection, order, Run::Real).await;
+    done.unwrap().deliveries
+}
+
+/// Sends dead and delivered deliveries of an event again, or all dead ones; says how many.
+pub(crate) async fn replay(store: &Store, event: Option<uuid::Uuid>, run: Run) -> Replayed {
+    let mut states = vec![DeliveryState::Dead];
+    if event.is_some() {
+        states.push(DeliveryState::Delivered);
+    }
+    let selection = Selection {
+        events: event.into_iter().collect(),
+        states,
+        ..Selection::default()
+    };
+    let what = Replay::Again(selection, Id::Same);
+    let act = act();
+    store
+        .replay(&what, None, (&act, "test"), run)
+        .await
+        .unwrap()
 }
 
 /// The database itself, behind the store's back.

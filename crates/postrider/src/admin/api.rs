@@ -1,38 +1,27 @@
 //! The JSON that travels over the admin socket: the daemon answers with it, commands read it.
 //! Times are RFC 3339 in UTC. Nothing here decides or does anything.
 //!
-//! | request | answer |
-//! |---|---|
-//! | `GET /v1/status` | [`Status`] |
-//! | `GET /v1/mailboxes?problems=true` | [`Mailboxes`] |
-//! | `GET /v1/mailboxes/{id}` | [`Mailbox`] |
-//! | `POST /v1/mailboxes/{id}/{pause,resume,adopt,resync}` | [`Done`] |
-//! | `GET /v1/mailboxes/{id}/explain` with [`ExplainQuery`] as query | [`Explanation`] |
-//! | `POST /v1/mailboxes/{id}/release` with [`ReleaseRequest`] | [`Done`] |
-//! | `GET /v1/events` with [`EventQuery`] as query | [`Events`] |
-//! | `GET /v1/events/{id}` | [`EventDetail`] |
-//! | `POST /v1/events/replay` with [`ReplayRequest`] | [`Replayed`] |
-//! | `GET /v1/endpoints` | [`Endpoints`] |
-//! | `POST /v1/endpoints/{id}/{pause,resume}` | [`Done`] |
-//! | `POST /v1/endpoints/{id}/ping` | [`Pinged`] |
-//! | `GET /v1/credentials` | [`Credentials`] |
-//! | `POST /v1/reload?dry_run=true` | [`Reloaded`] |
+//! Which request is answered with which of these is in `routes`, and in the OpenAPI document that is
+//! made from it (`GET /v1/openapi.json`, `postrider schema admin`).
 //!
-//! What fails is answered with [`Failure`]: 400 for a request that makes no sense, 404 for what
-//! is not there, 409 for what cannot be done in this state, 422 for a configuration that was
+//! What fails is answered with [`Failure`]: 400 for a request that makes no sense, 401 and 403 for
+//! who may not ask it, 404 for what is not there, 409 for what cannot be done in this state, 422 for a configuration that was
 //! refused, 503 while the store is full or closing, 500 else.
 
 mod explain;
+mod repair;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use explain::*;
+pub use repair::*;
 
 /// The body of every answer that is no success.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     pub error: String,
     #[serde(default)]
@@ -42,7 +31,7 @@ pub struct Failure {
     pub details: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     pub version: String,
     pub instance: String,
@@ -61,7 +50,7 @@ pub struct Status {
 }
 
 /// What was taken and what became of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Sums {
     pub uids: u64,
     pub event: u64,
@@ -80,10 +69,13 @@ pub struct Sums {
     pub unaccounted_deliveries: i64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Space {
     pub used_bytes: u64,
     pub budget_bytes: Option<u64>,
+    /// Four fifths of the budget are used.
+    #[serde(default)]
+    pub low: bool,
     pub disk_free_bytes: u64,
     /// Why reading is stopped, where it is.
     pub full: Option<String>,
@@ -91,12 +83,12 @@ pub struct Space {
 
 // ---------------------------------------------------------------- mailboxes
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Mailboxes {
     pub mailboxes: Vec<Mailbox>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Mailbox {
     pub id: String,
     pub address: String,
@@ -117,7 +109,7 @@ pub struct Mailbox {
     pub sums: Sums,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Folder {
     pub name: String,
     pub state: String,
@@ -137,7 +129,7 @@ pub struct Folder {
 }
 
 /// A stop that waits for `mailboxes release`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Hold {
     /// uidvalidity_changed, uids_went_back, state_lost or account_changed.
     pub why: String,
@@ -148,7 +140,7 @@ pub struct Hold {
     pub old: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Trouble {
     pub cause: String,
     pub detail: String,
@@ -162,7 +154,7 @@ pub struct Trouble {
     pub diagnosis: Option<Diagnosis>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Diagnosis {
     /// A stable name.
     pub cause: String,
@@ -172,7 +164,7 @@ pub struct Diagnosis {
 }
 
 /// What becomes of mail that a hold kept back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "release", rename_all = "snake_case")]
 pub enum Release {
     /// Send all that is not known.
@@ -183,7 +175,7 @@ pub enum Release {
     Since { at: String },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReleaseRequest {
     #[serde(flatten)]
     pub release: Release,
@@ -193,7 +185,7 @@ pub struct ReleaseRequest {
 }
 
 /// An order was taken; it is carried out by the running watches, which may take a moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Done {
     pub id: String,
     /// In the past tense: `paused`, `released`.
@@ -206,7 +198,7 @@ pub struct Done {
 // ---------------------------------------------------------------- events
 
 /// Every part narrows the list; the newest come first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct EventQuery {
     pub mailbox: Option<String>,
@@ -216,16 +208,19 @@ pub struct EventQuery {
     #[serde(rename = "type")]
     pub event_type: Option<String>,
     pub message_id: Option<String>,
+    /// Stored at or after this time.
     pub since: Option<String>,
+    /// Stored before this time.
+    pub until: Option<String>,
     pub limit: Option<u32>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Events {
     pub events: Vec<Event>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     pub id: String,
     #[serde(rename = "type")]
@@ -239,7 +234,7 @@ pub struct Event {
     pub deliveries: Vec<Delivery>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Delivery {
     pub endpoint: String,
     pub sequence: i64,
@@ -249,11 +244,29 @@ pub struct Delivery {
     pub delivered_at: Option<String>,
     pub dead_reason: Option<String>,
     pub last_status: Option<u16>,
+    /// What happened last, with the start of the answer.
     pub last_note: Option<String>,
+    #[serde(default)]
+    pub first_attempt_at: Option<String>,
+    /// It waits for another one of its line.
+    #[serde(default)]
+    pub blocked: bool,
+    /// Others of its line have overtaken it.
+    #[serde(default)]
+    pub stepped_aside: bool,
+    /// The replay that it was sent again by, for `events replay --cancel`.
+    #[serde(default)]
+    pub replay: Option<i64>,
+    /// The mark that a replayed event carries.
+    #[serde(default)]
+    pub replay_mark: Option<Value>,
+    /// The id that it goes out under, where that is not the event's own.
+    #[serde(default)]
+    pub as_id: Option<String>,
 }
 
 /// An event with its whole story.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventDetail {
     #[serde(flatten)]
     pub event: Event,
@@ -262,7 +275,7 @@ pub struct EventDetail {
     pub data: Value,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Attempt {
     pub endpoint: String,
     pub at: String,
@@ -271,44 +284,14 @@ pub struct Attempt {
     pub note: String,
 }
 
-/// What is to be sent again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "select", rename_all = "snake_case")]
-pub enum ReplaySelect {
-    /// One event, to every endpoint that it was for.
-    Event { id: String },
-    /// Dead deliveries.
-    Dead {
-        endpoint: Option<String>,
-        since: Option<String>,
-    },
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReplayRequest {
-    #[serde(flatten)]
-    pub select: ReplaySelect,
-    #[serde(default)]
-    pub dry_run: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Replayed {
-    pub dry_run: bool,
-    pub deliveries: u64,
-    /// The first of them.
-    pub events: Vec<String>,
-    pub endpoints: Vec<String>,
-}
-
 // ---------------------------------------------------------------- endpoints
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Endpoints {
     pub endpoints: Vec<Endpoint>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Endpoint {
     pub id: String,
     /// Scheme and host: the path of a webhook often is its secret.
@@ -321,7 +304,16 @@ pub struct Endpoint {
     pub types: Vec<String>,
     pub in_flight: u32,
     pub max_in_flight: u32,
+    /// When an endpoint in trouble is probed next.
+    #[serde(default)]
+    pub next_probe: Option<String>,
+    /// none, mailbox or thread.
+    #[serde(default)]
+    pub order: Option<String>,
     pub pending: u64,
+    /// Those of the pending ones that wait for another one of their line.
+    #[serde(default)]
+    pub blocked: u64,
     pub delivered: u64,
     pub dead: u64,
     pub discarded: u64,
@@ -334,7 +326,7 @@ pub struct Endpoint {
     pub last_error: Option<Trouble>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pinged {
     /// The id of the `ping` event.
     pub event: String,
@@ -347,12 +339,12 @@ pub struct Pinged {
 
 // ---------------------------------------------------------------- credentials
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Credentials {
     pub credentials: Vec<Credential>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Credential {
     pub id: String,
     #[serde(rename = "type")]
@@ -386,14 +378,14 @@ pub struct Credential {
 
 // ---------------------------------------------------------------- reload
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
     pub dry_run: bool,
     pub changes: Changes,
     pub warnings: Vec<String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Changes {
     pub credentials: Delta,
     pub endpoints: Delta,
@@ -403,7 +395,7 @@ pub struct Changes {
     pub restart_needed: Vec<String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Delta {
     pub added: Vec<String>,
     pub changed: Vec<String>,

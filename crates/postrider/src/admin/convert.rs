@@ -1,6 +1,8 @@
 //! From what the daemon knows to what it tells over the admin socket.
 
-use postrider_core::{time::Wall, watch};
+use std::collections::BTreeMap;
+
+use postrider_core::{ids::EndpointKey, time::Wall, watch};
 
 use super::api;
 use crate::config;
@@ -38,6 +40,7 @@ impl From<postrider_store::Space> for api::Space {
         Self {
             used_bytes: space.used(),
             budget_bytes: space.budget,
+            low: space.low(),
             disk_free_bytes: space.disk_free,
             full: space.full,
         }
@@ -73,6 +76,14 @@ impl From<postrider_store::DeliveryRow> for api::Delivery {
             dead_reason: row.dead_reason,
             last_status: row.last_status,
             last_note: row.last_note,
+            first_attempt_at: row.first_attempt_at.map(text),
+            blocked: row.blocked,
+            stepped_aside: row.aside && row.replay.is_none(),
+            replay: row.replay_order,
+            replay_mark: row
+                .replay
+                .map(|mark| serde_json::from_str(&mark).unwrap_or(serde_json::Value::String(mark))),
+            as_id: row.as_id.map(|id| id.to_string()),
         }
     }
 }
@@ -119,13 +130,31 @@ impl From<postrider_store::EventDetail> for api::EventDetail {
     }
 }
 
+fn counts(counts: &BTreeMap<EndpointKey, u64>) -> BTreeMap<String, u64> {
+    let count = |(key, count): (&EndpointKey, &u64)| (key.to_string(), *count);
+    counts.iter().map(count).collect()
+}
+
 impl api::Replayed {
-    pub fn of(replayed: &postrider_store::Replayed, run: postrider_store::Run) -> Self {
+    pub(super) fn of(done: &postrider_store::Replayed, dry_run: bool) -> Self {
         Self {
-            dry_run: run == postrider_store::Run::Dry,
-            deliveries: replayed.deliveries,
-            events: strings(&replayed.events),
-            endpoints: strings(&replayed.endpoints),
+            dry_run,
+            replay: done.replay,
+            deliveries: done.deliveries,
+            events: strings(&done.events),
+            endpoints: counts(&done.endpoints),
+            lasts_seconds: done.lasts.as_secs(),
+        }
+    }
+}
+
+impl api::Discarded {
+    pub(super) fn of(done: &postrider_store::Discarded, dry_run: bool) -> Self {
+        Self {
+            dry_run,
+            deliveries: done.deliveries,
+            events: strings(&done.events),
+            endpoints: counts(&done.endpoints),
         }
     }
 }

@@ -4,11 +4,12 @@ use axum::{
     Json,
     extract::{Path, State},
 };
-use postrider_core::{ids::EndpointKey, time::Wall};
+use postrider_core::{delivery::order::Order, ids::EndpointKey, time::Wall};
 use postrider_store::OutboxRow;
 
 use super::{
     api,
+    caller::Caller,
     server::{Admin, Refusal},
 };
 use crate::{
@@ -58,7 +59,10 @@ fn shown(
         }),
         in_flight: u32::try_from(status.in_flight).unwrap_or(u32::MAX),
         max_in_flight: status.max_in_flight,
+        next_probe: status.next_probe.map(Wall::rfc3339),
+        order: settings.map(|settings| order_name(settings.order).to_owned()),
         pending: row.map_or(0, |row| row.pending),
+        blocked: row.map_or(0, |row| row.blocked),
         delivered: row.map_or(0, |row| row.delivered),
         dead: row.map_or(0, |row| row.dead),
         discarded: row.map_or(0, |row| row.discarded),
@@ -84,6 +88,14 @@ fn shown(
     }
 }
 
+fn order_name(order: Order) -> &'static str {
+    match order {
+        Order::None => "none",
+        Order::Mailbox => "mailbox",
+        Order::Thread => "thread",
+    }
+}
+
 impl From<OrderError> for Refusal {
     fn from(error: OrderError) -> Self {
         match error {
@@ -103,24 +115,26 @@ fn done(id: String, done: &str) -> Json<api::Done> {
 
 pub(super) async fn pause(
     State(admin): State<Admin>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<api::Done>, Refusal> {
     admin
         .shared
         .dispatcher
-        .pause(&EndpointKey::from(id.as_str()))
+        .pause(&EndpointKey::from(id.as_str()), &caller.act(None))
         .await?;
     Ok(done(id, "paused"))
 }
 
 pub(super) async fn resume(
     State(admin): State<Admin>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<api::Done>, Refusal> {
     admin
         .shared
         .dispatcher
-        .resume(&EndpointKey::from(id.as_str()))
+        .resume(&EndpointKey::from(id.as_str()), &caller.act(None))
         .await?;
     Ok(done(id, "resumed"))
 }

@@ -8,14 +8,13 @@ use postrider_core::{
     event::EventType,
     ids::{EndpointKey, MailboxKey},
 };
-use postrider_store::{EventFilter, ReplaySelector, Run};
+use postrider_store::EventFilter;
 use uuid::Uuid;
 
 use super::{
     api,
     server::{Admin, Refusal, time},
 };
-use crate::clock;
 
 const LIMIT_DEFAULT: u32 = 50;
 const LIMIT_MAX: u32 = 1000;
@@ -55,6 +54,7 @@ pub(super) async fn list(
             .message_id
             .map(|id| id.trim_matches(['<', '>']).to_owned()),
         since: query.since.as_deref().map(time).transpose()?,
+        until: query.until.as_deref().map(time).transpose()?,
         limit: query.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX),
     };
     let events = admin.shared.store.events(&filter).await?;
@@ -63,7 +63,7 @@ pub(super) async fn list(
     }))
 }
 
-fn event_id(text: &str) -> Result<Uuid, Refusal> {
+pub(super) fn event_id(text: &str) -> Result<Uuid, Refusal> {
     Uuid::parse_str(text)
         .map_err(|_| Refusal::bad_request(format!("`{text}` is no event id"), LIST))
 }
@@ -76,29 +76,4 @@ pub(super) async fn show(
     detail
         .map(|detail| Json(detail.into()))
         .ok_or_else(|| Refusal::not_found("event", &id, LIST))
-}
-
-pub(super) async fn replay(
-    State(admin): State<Admin>,
-    Json(request): Json<api::ReplayRequest>,
-) -> Result<Json<api::Replayed>, Refusal> {
-    let selector = match &request.select {
-        api::ReplaySelect::Event { id } => ReplaySelector::Event(event_id(id)?),
-        api::ReplaySelect::Dead { endpoint, since } => ReplaySelector::Dead {
-            endpoint: endpoint.as_deref().map(EndpointKey::from),
-            since: since.as_deref().map(time).transpose()?,
-        },
-    };
-    let run = if request.dry_run { Run::Dry } else { Run::Real };
-    let replayed = admin
-        .shared
-        .store
-        .replay(&selector, clock::wall(), run)
-        .await?;
-    if run == Run::Real {
-        for endpoint in &replayed.endpoints {
-            admin.shared.dispatcher.nudge(endpoint);
-        }
-    }
-    Ok(Json(api::Replayed::of(&replayed, run)))
 }

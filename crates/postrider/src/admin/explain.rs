@@ -2,7 +2,7 @@
 //! is known is gathered here, the server is asked at most once, and [`verdict`] says it in words.
 //! It changes nothing, here or there.
 
-mod look;
+pub(super) mod look;
 mod verdict;
 
 use std::collections::BTreeMap;

@@ -12,11 +12,13 @@ use postrider_core::{
     time::Wall,
     watch::{Order, Release},
 };
-use postrider_store::{Account, MailboxRow, Sums, WatchRow};
+use postrider_store::{Account, Deed, MailboxRow, Sums, WatchRow};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
     api,
+    caller::Caller,
     server::{Admin, Refusal, time},
 };
 use crate::{
@@ -28,8 +30,9 @@ use crate::{
 
 const LIST: &str = "postrider mailboxes list";
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct ListQuery {
+    /// Only those that are not watching.
     #[serde(default)]
     problems: bool,
 }
@@ -260,26 +263,28 @@ fn order(
 
 pub(super) async fn pause(
     State(admin): State<Admin>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<api::Done>, Refusal> {
     let worker = worker(&admin, &id)?;
     admin
         .shared
         .store
-        .pause_mailbox(&worker.mailbox.key)
+        .pause_mailbox(&worker.mailbox.key, &caller.act(None))
         .await?;
     order(&worker, &Order::Pause, "paused", |_, _| true)
 }
 
 pub(super) async fn resume(
     State(admin): State<Admin>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<api::Done>, Refusal> {
     let worker = worker(&admin, &id)?;
     admin
         .shared
         .store
-        .resume_mailbox(&worker.mailbox.key)
+        .resume_mailbox(&worker.mailbox.key, &caller.act(None))
         .await?;
     order(&worker, &Order::Resume, "resumed", |_, _| true)
 }
@@ -299,6 +304,7 @@ pub(super) async fn resync(
 /// The account under this key is the same mail: the store keeps the new one, and the watch goes on.
 pub(super) async fn adopt(
     State(admin): State<Admin>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<api::Done>, Refusal> {
     let worker = worker(&admin, &id)?;
@@ -307,12 +313,15 @@ pub(super) async fn adopt(
         server: format!("{}:{}", mailbox.server.host, mailbox.server.port),
         username: mailbox.username.to_string(),
     };
-    admin.shared.store.adopt(&mailbox.key, &account).await?;
+    let act = caller.act(None);
+    let store = &admin.shared.store;
+    store.adopt(&mailbox.key, &account, &act).await?;
     order(&worker, &Order::Adopt, "adopted", |_, _| true)
 }
 
 pub(super) async fn release(
     State(admin): State<Admin>,
+    caller: Caller,
     Path(id): Path<String>,
     Json(request): Json<api::ReleaseRequest>,
 ) -> Result<Json<api::Done>, Refusal> {
@@ -322,24 +331,37 @@ pub(super) async fn release(
         api::Release::Skip => Release::Skip,
         api::Release::Since { at } => Release::Since(time(at)?),
     };
-    let released = order(
-        &worker,
-        &Order::Release(release),
-        "released",
-        |key, status| {
-            status.hold.is_some()
-                && request
-                    .folder
-                    .as_deref()
-                    .is_none_or(|folder| folder == key.folder.as_str())
-        },
-    )?;
-    if released.0.folders.is_empty() {
+    let is_meant = |key: &WatchKey, status: &Status| {
+        let folder = request.folder.as_deref();
+        status.hold.is_some() && folder.is_none_or(|folder| folder == key.folder.as_str())
+    };
+    let held = worker
+        .lines
+        .iter()
+        .filter(|line| line.with_status(|status| is_meant(&line.key, status)));
+    let held: Vec<String> = held.map(|line| line.key.folder.to_string()).collect();
+    if held.is_empty() {
         return Err(Refusal::new(
             StatusCode::CONFLICT,
             format!("nothing of `{id}` is on hold"),
             "postrider mailboxes show",
         ));
     }
-    Ok(released)
+    // The watches carry it out: that it was ordered is noted first.
+    let how = match &request.release {
+        api::Release::Send => "send".to_owned(),
+        api::Release::Skip => "skip".to_owned(),
+        api::Release::Since { at } => format!("since {at}"),
+    };
+    let selector = format!("{id}: {}, {how}", held.join(", "));
+    let store = &admin.shared.store;
+    store
+        .note(
+            &caller.act(None),
+            Deed::Release,
+            &selector,
+            held.len() as u64,
+        )
+        .await?;
+    order(&worker, &Order::Release(release), "released", is_meant)
 }

@@ -1,6 +1,11 @@
 //! The admin socket: what may be asked of a running daemon, in which words, and its answers.
 
 pub mod api;
+pub mod openapi;
+mod routes;
+
+mod audit;
+mod caller;
 mod convert;
 mod credentials;
 mod endpoints;
@@ -8,6 +13,8 @@ mod events;
 mod explain;
 mod mailboxes;
 mod process;
+mod repair;
+mod reread;
 mod server;
 
 pub use server::{Admin, bind, serve};

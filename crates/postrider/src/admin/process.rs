@@ -5,6 +5,7 @@ use axum::{
     extract::{Query, State},
     http::StatusCode,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
@@ -39,8 +40,9 @@ pub(super) async fn status(State(admin): State<Admin>) -> Result<Json<api::Statu
     }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct ReloadQuery {
+    /// Say what would change, and change nothing.
     #[serde(default)]
     dry_run: bool,
 }

@@ -9,14 +9,18 @@ use std::{
 };
 
 use axum::{
-    Json, Router,
+    Json,
     http::StatusCode,
+    middleware,
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use tokio::{net::UnixListener, sync::mpsc};
 
-use super::{api, credentials, endpoints, events, explain, mailboxes, process};
+use super::{
+    api,
+    caller::{self, Peer},
+    routes,
+};
 use crate::{directory::Directory, shared::Shared, supervisor::Command};
 use postrider_core::time::Wall;
 use postrider_store::StoreError;
@@ -69,30 +73,10 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 pub async fn serve(listener: UnixListener, admin: Admin) -> io::Result<()> {
-    axum::serve(listener, router(admin)).await
-}
-
-fn router(admin: Admin) -> Router {
-    Router::new()
-        .route("/v1/status", get(process::status))
-        .route("/v1/reload", post(process::reload))
-        .route("/v1/mailboxes", get(mailboxes::list))
-        .route("/v1/mailboxes/{id}", get(mailboxes::show))
-        .route("/v1/mailboxes/{id}/explain", get(explain::explain))
-        .route("/v1/mailboxes/{id}/pause", post(mailboxes::pause))
-        .route("/v1/mailboxes/{id}/resume", post(mailboxes::resume))
-        .route("/v1/mailboxes/{id}/resync", post(mailboxes::resync))
-        .route("/v1/mailboxes/{id}/adopt", post(mailboxes::adopt))
-        .route("/v1/mailboxes/{id}/release", post(mailboxes::release))
-        .route("/v1/events", get(events::list))
-        .route("/v1/events/replay", post(events::replay))
-        .route("/v1/events/{id}", get(events::show))
-        .route("/v1/credentials", get(credentials::list))
-        .route("/v1/endpoints", get(endpoints::list))
-        .route("/v1/endpoints/{id}/pause", post(endpoints::pause))
-        .route("/v1/endpoints/{id}/resume", post(endpoints::resume))
-        .route("/v1/endpoints/{id}/ping", post(endpoints::ping))
-        .with_state(admin)
+    let app = routes::router()
+        .layer(middleware::from_fn(caller::of_socket))
+        .with_state(admin);
+    axum::serve(listener, app.into_make_service_with_connect_info::<Peer>()).await
 }
 
 /// An answer that is no success.

@@ -1,11 +1,15 @@
 //! The command line's grammar and its help. It does nothing.
 
+mod admin;
+mod repair;
 mod setup;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use admin::{Admin, CreateToken, Tokens};
+pub(crate) use repair::{DiscardArgs, ReplayArgs};
 pub(crate) use setup::{Setup, SetupCloud, SetupExchange, SetupReceipts};
 
 const EXIT_CODES: &str = "\
@@ -55,7 +59,8 @@ pub(crate) struct Cli {
         hide_env = true
     )]
     pub(crate) config: Option<PathBuf>,
-    /// The running daemon's admin socket [default: as the configuration says]
+    /// The running daemon's admin socket, or http(s)://HOST:PORT with a token in
+    /// POSTRIDER_ADMIN_TOKEN [default: as the configuration says]
     #[arg(
         long,
         global = true,
@@ -96,6 +101,11 @@ pub(crate) enum Command {
     Endpoints {
         #[command(subcommand)]
         command: Option<Endpoints>,
+    },
+    /// Who did what, and tokens for the admin API over TCP
+    Admin {
+        #[command(subcommand)]
+        command: Admin,
     },
     /// Walk the way of each mailbox, from its server's name to a signed ping, and name the mistake
     #[command(after_help = DOCTOR_CODES, after_long_help = DOCTOR_CODES)]
@@ -247,8 +257,13 @@ pub(crate) enum Events {
     List(EventFilter),
     /// One event: its data, its deliveries, every attempt
     Show { id: String },
-    /// Send again: one event to all its endpoints, or dead deliveries. Ids stay the same.
-    Replay(ReplayArgs),
+    /// Send again: one event, what is dead, what an endpoint got or never got, or a range that is
+    /// read again from the mailbox. Ids stay the same.
+    Replay(Box<ReplayArgs>),
+    /// Give up what is pending or dead; it stays on the record, with your reason
+    Discard(DiscardArgs),
+    /// Whole events, one JSON object per line, the newest first
+    Export(EventFilter),
 }
 
 #[derive(Debug, Default, Args)]
@@ -268,6 +283,9 @@ pub(crate) struct EventFilter {
     /// Stored at or after this date or RFC 3339 time
     #[arg(long, value_name = "DATE", value_parser = date)]
     pub(crate) since: Option<String>,
+    /// Stored before this date or RFC 3339 time
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    pub(crate) until: Option<String>,
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
 }
@@ -278,26 +296,6 @@ pub(crate) enum DeliveryState {
     Delivered,
     Dead,
     Discarded,
-}
-
-#[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("which").required(true).multiple(true))]
-pub(crate) struct ReplayArgs {
-    /// The event's id; without it dead deliveries are meant
-    #[arg(group = "which", conflicts_with_all = ["dead", "endpoint", "since"])]
-    pub(crate) id: Option<String>,
-    /// All dead deliveries
-    #[arg(long, group = "which")]
-    pub(crate) dead: bool,
-    /// Dead deliveries to this endpoint
-    #[arg(long, group = "which")]
-    pub(crate) endpoint: Option<String>,
-    /// Dead deliveries of events stored at or after this date or RFC 3339 time
-    #[arg(long, group = "which", value_name = "DATE", value_parser = date)]
-    pub(crate) since: Option<String>,
-    /// Say what would be sent, and send nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -371,6 +369,8 @@ pub(crate) struct Token {
 pub(crate) enum Schema {
     /// Of the configuration file
     Config,
+    /// OpenAPI document of the admin API
+    Admin,
 }
 
 impl DeliveryState {
@@ -411,21 +411,6 @@ mod tests {
         };
         assert!(parse(&["--send"]) && parse(&["--skip"]) && parse(&["--since", "2026-05-01"]));
         assert!(!parse(&[]) && !parse(&["--send", "--skip"]) && !parse(&["--since", "soon"]));
-    }
-
-    #[test]
-    fn a_replay_names_an_event_or_the_dead() {
-        let parse = |rest: &[&str]| {
-            Cli::try_parse_from(["postrider", "events", "replay"].iter().chain(rest)).is_ok()
-        };
-        assert!(parse(&["5b6f", "--dry-run"]) && parse(&["--endpoint", "tickets"]));
-        assert!(parse(&["--dead", "--since", "2026-05-01"]));
-        assert!(
-            !parse(&[])
-                && !parse(&["--dry-run"])
-                && !parse(&["5b6f", "--dead"])
-                && !parse(&["5b6f", "--endpoint", "x"])
-        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
     failure::{Exit, Failure},
     mailboxes::done,
     output::{print, print_json},
-    render::{Table, clean, maybe_age, over, trouble},
+    render::{Table, age, clean, maybe_age, over, trouble},
 };
 use crate::{admin::api, clock};
 
@@ -113,6 +113,22 @@ fn list_text(endpoints: &[api::Endpoint], now: Wall) -> String {
     }
     let mut text = table.text();
     for endpoint in endpoints {
+        if endpoint.blocked > 0 {
+            let order = endpoint.order.as_deref().unwrap_or_default();
+            text += &format!(
+                "\n{}: {} wait behind another of their {}\n",
+                clean(&endpoint.id),
+                endpoint.blocked,
+                clean(order)
+            );
+        }
+        if let Some(at) = &endpoint.next_probe {
+            text += &format!(
+                "\n{}: the next probe goes out {}\n",
+                clean(&endpoint.id),
+                age(at, now)
+            );
+        }
         if let Some(error) = &endpoint.last_error {
             let told = match endpoint.state.as_str() {
                 "open" => trouble(error, now),
@@ -139,7 +155,10 @@ mod tests {
             types: Vec::new(),
             in_flight: 0,
             max_in_flight: 4,
+            next_probe: None,
+            order: None,
             pending: 0,
+            blocked: 0,
             delivered: 9,
             dead: 0,
             discarded: 0,

@@ -1,13 +1,15 @@
 //! `events …`: what was sent, and sending it again.
 
 use postrider_core::time::Wall;
+use serde_json::Value;
 
 use super::{
-    args::{DeliveryState, EventFilter, Events, ReplayArgs},
+    args::{DeliveryState, EventFilter, Events},
     client::{Answer, Client, Target},
     failure::Failure,
     output::{print, print_json},
-    render::{Table, age, clean, count, moment},
+    render::{Table, age, clean, moment},
+    repair,
 };
 use crate::{admin::api, clock};
 
@@ -30,24 +32,30 @@ pub(crate) async fn run(
         }
         Some(Events::List(filter)) => list(client, filter, json).await,
         Some(Events::Show { id }) => show(client, id, json).await,
-        Some(Events::Replay(args)) => replay(client, args, json).await,
+        Some(Events::Replay(args)) => repair::replay(client, args, json).await,
+        Some(Events::Discard(args)) => repair::discard(client, args, json).await,
+        Some(Events::Export(filter)) => export(client, filter).await,
     }
 }
 
-async fn list(client: &Client, filter: &EventFilter, json: bool) -> Result<(), Failure> {
+fn listing(filter: &EventFilter) -> Target {
     let message_id = filter
         .message_id
         .as_deref()
         .map(|id| id.trim_matches(['<', '>']));
-    let target = Target::of(&["events"])
+    Target::of(&["events"])
         .query("mailbox", filter.mailbox.as_ref())
         .query("endpoint", filter.endpoint.as_ref())
         .query("state", filter.state.map(DeliveryState::as_str))
         .query("type", filter.event_type.as_ref())
         .query("message_id", message_id)
         .query("since", filter.since.as_ref())
-        .query("limit", Some(filter.limit));
-    let answer: Answer<api::Events> = client.get(target).await?;
+        .query("until", filter.until.as_ref())
+        .query("limit", Some(filter.limit))
+}
+
+async fn list(client: &Client, filter: &EventFilter, json: bool) -> Result<(), Failure> {
+    let answer: Answer<api::Events> = client.get(listing(filter)).await?;
     if json {
         return print_json(&answer.json);
     }
@@ -62,25 +70,14 @@ async fn show(client: &Client, id: &str, json: bool) -> Result<(), Failure> {
     print(&show_text(&answer.read()?, clock::wall()))
 }
 
-async fn replay(client: &Client, args: &ReplayArgs, json: bool) -> Result<(), Failure> {
-    let select = match &args.id {
-        Some(id) => api::ReplaySelect::Event { id: id.clone() },
-        None => api::ReplaySelect::Dead {
-            endpoint: args.endpoint.clone(),
-            since: args.since.clone(),
-        },
-    };
-    let request = api::ReplayRequest {
-        select,
-        dry_run: args.dry_run,
-    };
-    let answer: Answer<api::Replayed> = client
-        .post_json(Target::of(&["events", "replay"]), &request)
-        .await?;
-    if json {
-        return print_json(&answer.json);
+/// Whole events, each asked for alone: a list does not hold their data.
+async fn export(client: &Client, filter: &EventFilter) -> Result<(), Failure> {
+    let answer: Answer<api::Events> = client.get(listing(filter)).await?;
+    for event in answer.read()?.events {
+        let whole: Answer<Value> = client.get(Target::of(&["events", &event.id])).await?;
+        print(&format!("{}\n", whole.json))?;
     }
-    print(&replay_text(&answer.read()?))
+    Ok(())
 }
 
 fn list_text(events: &[api::Event], limit: u32) -> String {
@@ -121,6 +118,24 @@ fn brief(delivery: &api::Delivery) -> String {
     format!("{} {}{tries}", delivery.endpoint, delivery.state)
 }
 
+/// Its state, and what is special about it.
+fn stands(delivery: &api::Delivery) -> String {
+    let mut text = delivery.state.clone();
+    if delivery.blocked {
+        text += " (behind another)";
+    }
+    if delivery.stepped_aside {
+        text += " (out of line)";
+    }
+    if let Some(number) = delivery.replay {
+        text += &format!(" (replay {number})");
+    }
+    if let Some(id) = &delivery.as_id {
+        text += &format!(" (as {id})");
+    }
+    text
+}
+
 fn show_text(detail: &api::EventDetail, now: Wall) -> String {
     let event = &detail.event;
     let lines = [
@@ -153,7 +168,7 @@ fn show_text(detail: &api::EventDetail, now: Wall) -> String {
             .or_else(|| delivery.last_note.clone());
         table.row([
             delivery.endpoint.clone(),
-            delivery.state.clone(),
+            stands(delivery),
             delivery.sequence.to_string(),
             delivery.attempts.to_string(),
             delivery
@@ -187,20 +202,4 @@ fn show_text(detail: &api::EventDetail, now: Wall) -> String {
     }
     // JSON escapes control characters by itself.
     text + &format!("\n{:#}\n", detail.data)
-}
-
-fn replay_text(replayed: &api::Replayed) -> String {
-    let deliveries = count(
-        usize::try_from(replayed.deliveries).unwrap_or(usize::MAX),
-        "delivery",
-        "deliveries",
-    );
-    let endpoints = match replayed.endpoints.join(", ") {
-        none if none.is_empty() => none,
-        endpoints => format!(" to {}", clean(&endpoints)),
-    };
-    match replayed.dry_run {
-        true => format!("dry run: would send {deliveries}{endpoints} again\n"),
-        false => format!("{deliveries}{endpoints} will be sent again\n"),
-    }
 }

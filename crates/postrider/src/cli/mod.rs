@@ -5,6 +5,7 @@ mod args;
 mod failure;
 mod output;
 
+mod admin;
 mod check;
 mod client;
 mod credentials;
@@ -22,6 +23,7 @@ mod mailboxes;
 mod rekey;
 mod reload;
 mod render;
+mod repair;
 mod setup;
 mod source;
 mod token;
@@ -65,6 +67,9 @@ fn perform(cli: &Cli) -> Result<(), Failure> {
         Command::Schema {
             what: Schema::Config,
         } => output::print(&config::json_schema()),
+        Command::Schema {
+            what: Schema::Admin,
+        } => output::print(&crate::admin::openapi::text()),
         Command::Completions { shell } => completions(*shell),
         Command::Status => ask(cli, &file, async |client| {
             mailboxes::status(client, cli.json).await
@@ -77,6 +82,9 @@ fn perform(cli: &Cli) -> Result<(), Failure> {
         }),
         Command::Endpoints { command } => ask(cli, &file, async |client| {
             endpoints::run(client, command.as_ref(), cli.json).await
+        }),
+        Command::Admin { command } => ask(cli, &file, async |client| {
+            admin::run(client, command, cli.json).await
         }),
         Command::Doctor(args) => doctor::doctor(&file, cli.socket.as_deref(), args, cli.json),
         Command::Explain(args) => ask(cli, &file, async |client| {

@@ -93,6 +93,7 @@ async fn command(cli: &Cli, client: &Client) -> Result<(), Failure> {
         Command::Endpoints { command } => {
             super::endpoints::run(client, command.as_ref(), cli.json).await
         }
+        Command::Admin { command } => super::admin::run(client, command, cli.json).await,
         Command::Explain(args) => super::explain::run(client, args, cli.json).await,
         Command::Reload { dry_run } => super::reload::run(client, *dry_run, cli.json).await,
         Command::Credentials { command } => {
@@ -148,6 +149,11 @@ async fn every_command_asks_what_the_daemon_understands() {
             "--dry-run",
         ],
         &["events", "replay", "5b6f"],
+        &["events", "replay", "--cancel", "17"],
+        &["events", "replay", "--from-mailbox", "support", "--uids", "1:9", "--dry-run"],
+        &["events", "discard", "5b6f", "5b70", "--reason", "spam"],
+        &["admin", "audit", "--since", "2026-05-01"],
+        &["admin", "token", "revoke", "ci"],
         &["endpoints", "resume", "tickets"],
         &["reload", "--dry-run"],
         &["explain", "support", "--message-id", "<a+b@c>", "--offline"],
@@ -165,8 +171,13 @@ async fn every_command_asks_what_the_daemon_understands() {
             r#"POST /v1/mailboxes/support/release {"release":"send","folder":null}"#,
             r#"POST /v1/mailboxes/support/release {"release":"since","at":"2026-05-01T00:00:00.000Z","folder":"INBOX"}"#,
             "GET /v1/events?state=dead&message_id=a%2Bb%40c&limit=5",
-            r#"POST /v1/events/replay {"select":"dead","endpoint":"tickets","since":null,"dry_run":true}"#,
-            r#"POST /v1/events/replay {"select":"event","id":"5b6f","dry_run":false}"#,
+            r#"POST /v1/events/replay {"select":"dead","endpoint":"tickets","mailbox":null,"since":null,"until":null,"as_new":false,"rate":null,"why":null,"dry_run":true}"#,
+            r#"POST /v1/events/replay {"select":"event","id":"5b6f","endpoint":null,"as_new":false,"rate":null,"why":null,"dry_run":false}"#,
+            r#"POST /v1/replays/17/cancel {"why":null,"dry_run":false}"#,
+            r#"POST /v1/mailboxes/support/reread {"folder":null,"uids":"1:9","since":null,"until":null,"why":null,"dry_run":true}"#,
+            r#"POST /v1/events/discard {"select":"events","ids":["5b6f","5b70"],"endpoint":null,"reason":"spam","dry_run":false}"#,
+            "GET /v1/audit?since=2026-05-01T00%3A00%3A00.000Z&limit=50",
+            "POST /v1/tokens/ci/revoke",
             "POST /v1/endpoints/tickets/resume",
             "POST /v1/reload?dry_run=true",
             "GET /v1/mailboxes/support/explain?message_id=a%2Bb%40c&offline=true",

@@ -187,7 +187,7 @@ fn one_unanswered_item_is_unreadable_and_never_gone() {
 }
 
 #[test]
-fn what_the_audit_misses_is_read_again_and_what_is_not_ours_is_not() {
+fn what_is_asked_for_is_read_again_even_from_before_first_sight() {
     let mut state = stored(7);
     state.cursor = Some(Cursor {
         floor: Uid::new(3),
@@ -198,10 +198,13 @@ fn what_the_audit_misses_is_read_again_and_what_is_not_ours_is_not() {
     bench.step(surveyed([]));
     let order = Order::Reread(uids([2, 5, 90]));
     let effect = bench.step(Input::Woken(Wake::Order(order)));
-    assert_eq!(commit(&effect).cursor.gaps, uids([5]));
+    assert_eq!(commit(&effect).cursor.gaps, uids([2, 5]));
     let effect = bench.step(Input::Committed);
     assert!(matches!(effect, Effect::Survey { .. }));
-    let effect = bench.step(surveyed([5]));
+    let effect = bench.step(surveyed([2, 5]));
+    let effect = bench.answer(&effect, whole);
+    assert_eq!(outcomes(&effect), [(2, Outcome::Event)]);
+    let effect = bench.step(Input::Committed);
     let effect = bench.answer(&effect, whole);
     assert_eq!(outcomes(&effect), [(5, Outcome::Event)]);
     assert_eq!(commit(&effect).cursor.last, Some(uid(7)));

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Attempt, Event, Mailbox};
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ExplainQuery {
     /// Tells this message's life, with or without its angle brackets.
@@ -16,7 +17,7 @@ pub struct ExplainQuery {
 }
 
 /// Why a mailbox is silent, or where a message is: the verdict first, then what it rests on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     pub verdict: Verdict,
     pub mailbox: Mailbox,
@@ -32,7 +33,7 @@ pub struct Explanation {
 }
 
 /// In plain words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
     /// Nothing has to be done.
     pub fine: bool,
@@ -40,7 +41,7 @@ pub struct Verdict {
     pub hint: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FolderLife {
     pub name: String,
     /// The last sign of life from the server, of this process's run.
@@ -56,7 +57,7 @@ pub struct FolderLife {
     pub behind: Option<bool>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WakeLife {
     /// changed (the server announced it), elapsed (we looked by ourselves), standby (a new session).
     pub why: String,
@@ -65,7 +66,7 @@ pub struct WakeLife {
     pub found: BTreeMap<String, u64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerFolder {
     pub uidvalidity: u32,
     pub uidnext: Option<u32>,
@@ -74,7 +75,7 @@ pub struct ServerFolder {
 }
 
 /// The gate above all folders of a mailbox.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Gate {
     /// No login before, where it is shut.
     pub shut_until: Option<String>,
@@ -83,7 +84,7 @@ pub struct Gate {
     pub sessions: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CredentialLife {
     pub id: String,
     #[serde(rename = "type")]
@@ -95,7 +96,7 @@ pub struct CredentialLife {
     pub last_error_at: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Owed {
     pub endpoint: String,
     /// active, open, probing or paused; null where it is not configured.
@@ -106,7 +107,7 @@ pub struct Owed {
 }
 
 /// What came of asking the server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerLook {
     /// Folders that were opened (read-only).
     pub folders: u32,
@@ -117,7 +118,7 @@ pub struct ServerLook {
 }
 
 /// A message's life here and its places on the server.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Story {
     pub message_id: String,
     /// Rows of the ledger that events tell of, oldest first.
@@ -127,7 +128,7 @@ pub struct Story {
 }
 
 /// A row of the ledger.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Taken {
     pub folder: String,
     pub uid: u32,
@@ -142,7 +143,7 @@ pub struct Taken {
     pub internal_date: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventLife {
     #[serde(flatten)]
     pub event: Event,
@@ -151,7 +152,7 @@ pub struct EventLife {
 }
 
 /// Where the message is on the server now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MessagePlace {
     pub folder: String,
     pub uid: u32,

@@ -5,8 +5,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use postrider_core::{
-    ids::{FolderName, Uid},
-    time::Monotonic,
+    cursor::{Cursor, Epoch},
+    ids::{FolderName, Uid, UidValidity},
+    time::{Monotonic, Wall},
     watch::{Failure, Selected},
 };
 use postrider_imap::{role::Role, session::Session};
@@ -82,6 +83,91 @@ pub(super) async fn look(admin: &Admin, worker: &Worker, message_id: Option<&str
     }
     session.logout().await;
     seen
+}
+
+/// Which messages of a folder are meant.
+pub(in crate::admin) enum Range {
+    /// Pairs of first and last.
+    Uids(Vec<(u32, u32)>),
+    /// As the server counts days (INTERNALDATE); the second one is the first that is not meant.
+    Days(Wall, Option<Wall>),
+}
+
+/// The UIDs of a range that are in a folder now, and the numbering that they belong to.
+pub(in crate::admin) async fn list(
+    admin: &Admin,
+    worker: &Worker,
+    folder: &FolderName,
+    range: &Range,
+) -> Result<(UidValidity, Vec<Uid>), String> {
+    if let Some(why) = not_now(worker) {
+        return Err(why.to_owned());
+    }
+    let until = clock::monotonic() + TIME_MAX;
+    let opened = tokio::time::timeout(TIME_MAX, open(admin, worker)).await;
+    let Opened {
+        mut session,
+        _counts,
+        _share,
+    } = opened.map_err(|_| "logging in took too long".to_owned())??;
+    let name = match Role::parse(folder.as_str()) {
+        Some(role) => within(until, session.folder_of(role)).await?,
+        None => folder.clone(),
+    };
+    let selected = within(until, session.examine(&name)).await?;
+    let uids = match range {
+        Range::Uids(ranges) => by_uid(&mut session, &selected, ranges, until).await?,
+        Range::Days(since, end) => by_day(&mut session, *since, *end, until).await?,
+    };
+    session.logout().await;
+    Ok((selected.uid_validity, uids))
+}
+
+async fn by_uid(
+    session: &mut Session,
+    selected: &Selected,
+    ranges: &[(u32, u32)],
+    until: Monotonic,
+) -> Result<Vec<Uid>, String> {
+    let first = ranges.iter().map(|(first, _)| *first).min().unwrap_or(1);
+    let last = ranges.iter().map(|(_, last)| *last).max().unwrap_or(0);
+    let mut from = Cursor::begin(selected.uid_validity, Epoch(0));
+    from.last = Uid::new(first.saturating_sub(1));
+    let mut all = Vec::new();
+    loop {
+        let listed = within(until, session.survey(&from)).await?.uids;
+        let Some(end) = listed.last().copied() else {
+            break;
+        };
+        all.extend(listed);
+        if end.get() >= last || from.last == Some(end) {
+            break;
+        }
+        from.last = Some(end);
+    }
+    let is_meant = |uid: &Uid| {
+        let of = |(first, last): &(u32, u32)| (*first..=*last).contains(&uid.get());
+        ranges.iter().any(of)
+    };
+    all.retain(is_meant);
+    Ok(all)
+}
+
+/// The session's search begins a day early, for the time zones that servers disregard; here a day
+/// is the server's own.
+async fn by_day(
+    session: &mut Session,
+    since: Wall,
+    end: Option<Wall>,
+    until: Monotonic,
+) -> Result<Vec<Uid>, String> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let mut all = within(until, session.search_since(since + DAY)).await?;
+    if let Some(end) = end {
+        let later = within(until, session.search_since(end + DAY)).await?;
+        all.retain(|uid| later.binary_search(uid).is_err());
+    }
+    Ok(all)
 }
 
 /// Where the watch itself cannot get in, nobody else is sent to try.

@@ -56,6 +56,8 @@ pub(super) fn endpoint(receiver: &Receiver) -> Endpoint {
         format: config::EndpointFormat::Event,
         secret: vec![SecretRef::Env(VARIABLE.to_owned())],
         types: vec![EventType::MessageReceived],
+        when: None,
+        suppress_duplicates: None,
         max_in_flight: 4,
         timeout: Duration::from_secs(5),
         retry: config::Retry {
@@ -70,6 +72,7 @@ pub(super) fn endpoint(receiver: &Receiver) -> Endpoint {
         ca_file: None,
         proxy: config::Proxy::None,
         transport: config::Transport::default(),
+        after: Arc::default(),
     }
 }
 

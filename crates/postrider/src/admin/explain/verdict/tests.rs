@@ -268,6 +268,12 @@ fn a_message_that_became_an_event_says_who_took_it() {
         dead_reason: None,
         last_status: Some(413),
         last_note: note.map(str::to_owned),
+        first_attempt_at: None,
+        blocked: false,
+        stepped_aside: false,
+        replay: None,
+        replay_mark: None,
+        as_id: None,
     };
     let mut story = story();
     story.events.push(api::EventLife {

@@ -1,0 +1,211 @@
+//! What an order means: read-only, from one moment, and bounded.
+
+use std::collections::BTreeMap;
+
+use postrider_core::ids::{EndpointKey, MailboxKey};
+use sqlx::{QueryBuilder, Sqlite};
+use uuid::Uuid;
+
+use super::{DeliveryState, Meant, NAMED_MAX, Never, Selection};
+use crate::{codec, error::doing, model::StoreError, readers::Readers};
+
+/// Deliveries of one order: 24 bytes each are held in memory.
+const MEANT_MAX: i64 = 1_000_000;
+/// Places of messages per lookup.
+const PLACES_MAX: usize = 1000;
+
+/// The numbers of states that may be changed; what is being sent never is.
+pub(super) fn codes(states: &[DeliveryState]) -> Vec<i64> {
+    let code = |state: &DeliveryState| match state {
+        DeliveryState::Pending => codec::delivery::PENDING,
+        DeliveryState::Delivered => codec::delivery::DELIVERED,
+        DeliveryState::Dead => codec::delivery::DEAD,
+        DeliveryState::Discarded => codec::delivery::DISCARDED,
+    };
+    states.iter().map(code).collect()
+}
+
+fn full(meant: Meant) -> Result<Meant, StoreError> {
+    if meant.len() as i64 > MEANT_MAX {
+        return Err(StoreError::Other(format!(
+            "more than {MEANT_MAX} deliveries are meant; hint: narrow it by --since and --until"
+        )));
+    }
+    Ok(meant)
+}
+
+/// The deliveries that a selection means, the oldest first.
+pub(super) async fn deliveries(
+    readers: &Readers,
+    selection: &Selection,
+) -> Result<Meant, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "SELECT d.id, d.endpoint, d.event FROM delivery d WHERE d.state IN (SELECT value FROM json_each(",
+    );
+    query
+        .push_bind(codec::id_list(&codes(&selection.states)))
+        .push("))");
+    // Without a name all endpoints are named, so that the index by endpoint and state serves.
+    query.push(" AND d.endpoint IN (SELECT id FROM endpoint");
+    if let Some(endpoint) = &selection.endpoint {
+        query.push(" WHERE name = ").push_bind(endpoint.to_string());
+    }
+    query.push(")");
+    if !selection.events.is_empty() {
+        let ids = codec::hex_list(selection.events.iter().map(|id| id.as_bytes().as_slice()));
+        query
+            .push(" AND d.event IN (SELECT id FROM event WHERE uuid IN (SELECT unhex(value) FROM json_each(")
+            .push_bind(ids.clone());
+        query
+            .push(")) UNION SELECT event FROM event_alias WHERE uuid IN (SELECT unhex(value) FROM json_each(")
+            .push_bind(ids)
+            .push(")))");
+    }
+    if let Some(mailbox) = &selection.mailbox {
+        query
+            .push(" AND d.mailbox = (SELECT id FROM mailbox WHERE name = ")
+            .push_bind(mailbox.to_string())
+            .push(")");
+    }
+    for (is, time) in [(" >= ", selection.since), (" < ", selection.until)] {
+        if let Some(time) = time {
+            query.push(
+                " AND coalesce(d.settled_at, (SELECT stored_at FROM event WHERE id = d.event))",
+            );
+            query.push(is).push_bind(time.0);
+        }
+    }
+    query.push(" ORDER BY d.id LIMIT ").push_bind(MEANT_MAX + 1);
+    let mut reader = readers.get().await?;
+    let rows = query.build_query_as().fetch_all(reader.conn()).await;
+    full(rows.map_err(doing("looking which deliveries are meant"))?)
+}
+
+/// Events of these mailboxes that the endpoint was never owed, the oldest first.
+pub(super) async fn never(readers: &Readers, never: &Never) -> Result<Meant, StoreError> {
+    let list = |names: Vec<&str>| serde_json::Value::from(names).to_string();
+    let mut reader = readers.get().await?;
+    let rows: Meant = sqlx::query_as(
+        "SELECT e.id, 0, e.id FROM event e WHERE e.mailbox IN \
+         (SELECT id FROM mailbox WHERE name IN (SELECT value FROM json_each(?1))) \
+         AND e.type IN (SELECT value FROM json_each(?2)) AND e.stored_at >= ?3 AND e.stored_at < ?4 \
+         AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = e.id \
+         AND d.endpoint = (SELECT id FROM endpoint WHERE name = ?5)) ORDER BY e.id LIMIT ?6",
+    )
+    .bind(list(never.mailboxes.iter().map(MailboxKey::as_str).collect()))
+    .bind(list(never.types.iter().map(|kind| kind.as_str()).collect()))
+    .bind(never.since.map_or(i64::MIN, |since| since.0))
+    .bind(never.until.map_or(i64::MAX, |until| until.0))
+    .bind(never.endpoint.as_str())
+    .bind(MEANT_MAX + 1)
+    .fetch_all(reader.conn())
+    .await
+    .map_err(doing("looking what was never owed"))?;
+    full(rows)
+}
+
+/// The ids of the first events that are meant.
+pub(super) async fn named(readers: &Readers, meant: &Meant) -> Result<Vec<Uuid>, StoreError> {
+    let mut events: Vec<i64> = Vec::new();
+    for (.., event) in meant {
+        if events.len() >= NAMED_MAX {
+            break;
+        }
+        if events.last() != Some(event) {
+            events.push(*event);
+        }
+    }
+    let mut reader = readers.get().await?;
+    let rows: Vec<(Vec<u8>,)> = sqlx::query_as(
+        "SELECT e.uuid FROM json_each(?) AS v CROSS JOIN event e ON e.id = v.value ORDER BY v.key",
+    )
+    .bind(codec::id_list(&events))
+    .fetch_all(reader.conn())
+    .await
+    .map_err(doing("naming events"))?;
+    let mut ids: Vec<Uuid> = Vec::with_capacity(rows.len());
+    for id in rows.iter().filter_map(|(id,)| Uuid::from_slice(id).ok()) {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
+pub(super) async fn by_endpoint(
+    readers: &Readers,
+    meant: &Meant,
+) -> Result<BTreeMap<EndpointKey, u64>, StoreError> {
+    let mut reader = readers.get().await?;
+    let names: Vec<(i64, String)> = sqlx::query_as("SELECT id, name FROM endpoint")
+        .fetch_all(reader.conn())
+        .await
+        .map_err(doing("naming endpoints"))?;
+    let mut counts: BTreeMap<i64, u64> = BTreeMap::new();
+    for (_, endpoint, _) in meant {
+        *counts.entry(*endpoint).or_default() += 1;
+    }
+    let named = names.into_iter().filter_map(|(id, name)| {
+        let count = counts.get(&id)?;
+        Some((EndpointKey::new(name), *count))
+    });
+    Ok(named.collect())
+}
+
+/// A replay by its number: how many it was for, how many are being sent, and those that wait.
+pub(super) async fn of_replay(
+    readers: &Readers,
+    replay: i64,
+) -> Result<Option<(u64, u64, Vec<i64>)>, StoreError> {
+    let mut reader = readers.get().await?;
+    let total: Option<(i64,)> =
+        sqlx::query_as("SELECT affected FROM audit WHERE id = ? AND what = 'replay'")
+            .bind(replay)
+            .fetch_optional(reader.conn())
+            .await
+            .map_err(doing("looking for a replay"))?;
+    let Some((total,)) = total else {
+        return Ok(None);
+    };
+    let rows: Vec<(i64, i64)> = sqlx::query_as(
+        "SELECT id, state FROM delivery INDEXED BY delivery_replay WHERE replay_order = ? AND state < 2 ORDER BY id",
+    )
+    .bind(replay)
+    .fetch_all(reader.conn())
+    .await
+    .map_err(doing("looking what a replay has not sent yet"))?;
+    let waits = |(id, state): &(i64, i64)| (*state == codec::delivery::PENDING).then_some(*id);
+    let waiting: Vec<i64> = rows.iter().filter_map(waits).collect();
+    let in_flight = (rows.len() - waiting.len()) as u64;
+    Ok(Some((
+        u64::try_from(total).unwrap_or(0),
+        in_flight,
+        waiting,
+    )))
+}
+
+pub(super) async fn events_at(
+    readers: &Readers,
+    mailbox: &MailboxKey,
+    subjects: &[String],
+) -> Result<BTreeMap<String, Uuid>, StoreError> {
+    let mut reader = readers.get().await?;
+    let mut found = BTreeMap::new();
+    for chunk in subjects.chunks(PLACES_MAX) {
+        let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(
+            "SELECT subject, uuid FROM event WHERE mailbox = (SELECT id FROM mailbox WHERE name = ?1) \
+             AND type = 'message.received' AND subject IN (SELECT value FROM json_each(?2)) ORDER BY id",
+        )
+        .bind(mailbox.as_str())
+        .bind(serde_json::Value::from(chunk.to_vec()).to_string())
+        .fetch_all(reader.conn())
+        .await
+        .map_err(doing("looking for events by their place"))?;
+        // The newest generation of a place is the one that is meant.
+        found.extend(
+            rows.into_iter()
+                .filter_map(|(subject, id)| Some((subject, Uuid::from_slice(&id).ok()?))),
+        );
+    }
+    Ok(found)
+}
