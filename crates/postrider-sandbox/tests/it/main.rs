@@ -8,7 +8,9 @@
 
 mod client;
 mod post;
+mod world;
 
+mod faults;
 mod imap;
 mod mail;
 mod profiles;
