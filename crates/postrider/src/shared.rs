@@ -120,16 +120,14 @@ fn semaphore(kib: u32) -> Arc<Semaphore> {
     ))
 }
 
-/// The connections to each server that has a limit to them.
+/// The connections to each server that has a limit to them. Definitions of one server with different
+/// limits are counted each on its own.
 #[derive(Default)]
-pub struct Connections(Mutex<HashMap<(String, u16), Queue>>);
+pub struct Connections(Mutex<HashMap<(String, u16, u32), Queue>>);
 
 /// Those who wait for a share of one server's connections, in the order in which they came.
 #[derive(Clone)]
-pub struct Queue {
-    max: u32,
-    shares: Arc<Semaphore>,
-}
+pub struct Queue(Arc<Semaphore>);
 
 /// One connection, given back when dropped.
 pub struct Share {
@@ -140,27 +138,22 @@ impl Connections {
     /// A limit that was changed counts anew: sessions from before it are ended by the change.
     pub fn of(&self, host: &str, port: u16, max: u32) -> Queue {
         let mut servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Queue {
-            max,
-            shares: semaphore(max),
-        };
-        let queue = servers.entry((host.to_owned(), port)).or_insert_with(new);
-        if queue.max != max {
-            *queue = new();
-        }
-        queue.clone()
+        servers
+            .entry((host.to_owned(), port, max))
+            .or_insert_with(|| Queue(semaphore(max)))
+            .clone()
     }
 }
 
 impl Queue {
     /// Safe to drop: the next one moves up.
     pub async fn take(&self) -> Option<Share> {
-        let permit = self.shares.clone().acquire_owned().await.ok()?;
+        let permit = self.0.clone().acquire_owned().await.ok()?;
         Some(Share { _permit: permit })
     }
 
     pub fn try_take(&self) -> Option<Share> {
-        let permit = self.shares.clone().try_acquire_owned().ok()?;
+        let permit = self.0.clone().try_acquire_owned().ok()?;
         Some(Share { _permit: permit })
     }
 }
@@ -190,7 +183,13 @@ pub struct Ramp {
     /// the processor busy, and some of them waiting for ever.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Only of those that were ever throttled.
-    paces: Mutex<HashMap<RampKey, Pace>>,
+    paces: Mutex<HashMap<RampKey, Paced>>,
+}
+
+/// A pace, and the line of those who wait for it: only its first asks.
+struct Paced {
+    pace: Pace,
+    first: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Ramp {
@@ -207,13 +206,7 @@ impl Ramp {
 
     /// Returns when a login may begin. Safe to drop: the next one moves up.
     pub async fn turn(&self, key: &RampKey) {
-        let at = {
-            let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
-            paces.get_mut(key).map(|pace| pace.turn(clock::monotonic()))
-        };
-        if let Some(at) = at {
-            tokio::time::sleep_until(clock::instant(at)).await;
-        }
+        self.paced(key).await;
         let turns = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             turns.entry(key.host.clone()).or_default().clone()
@@ -222,14 +215,33 @@ impl Ramp {
         self.limiter.until_key_ready(&key.host).await;
     }
 
+    /// Waits as long as the tenant is throttled, which may end while thousands wait.
+    async fn paced(&self, key: &RampKey) {
+        let Some(first) = self.with_pace(key, |paced| paced.first.clone()) else {
+            return;
+        };
+        let _first = first.lock().await;
+        while let Some(Err(later)) =
+            self.with_pace(key, |paced| paced.pace.turn(clock::monotonic()))
+        {
+            tokio::time::sleep_until(clock::instant(later)).await;
+        }
+    }
+
+    fn with_pace<T>(&self, key: &RampKey, act: impl FnOnce(&mut Paced) -> T) -> Option<T> {
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        paces.get_mut(key).map(act)
+    }
+
     /// A mailbox was throttled when it logged in. Answers the time between two logins, where all of
     /// the credential slow down for it.
     pub fn throttled(&self, key: &RampKey, mailbox: &MailboxKey) -> Option<Duration> {
         let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
-        let pace = paces
-            .entry(key.clone())
-            .or_insert_with(|| Pace::new(self.policy.clone()));
-        match pace.throttled(mailbox, clock::monotonic()) {
+        let paced = paces.entry(key.clone()).or_insert_with(|| Paced {
+            pace: Pace::new(self.policy.clone()),
+            first: Arc::default(),
+        });
+        match paced.pace.throttled(mailbox, clock::monotonic()) {
             Throttle::Own => None,
             Throttle::Shared { interval } => Some(interval),
         }
@@ -302,6 +314,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_gives_up_in_a_slow_line_leaves_no_gap_in_it() {
+        let ramp = Arc::new(ramp(500, 500));
+        let slow = key("host", "one");
+        for mailbox in ["a", "b", "c"].repeat(6) {
+            ramp.throttled(&slow, &MailboxKey::new(mailbox));
+        }
+        // One login in 128 ms from here on.
+        ramp.turn(&slow).await;
+        let gone: Vec<_> = (0..80)
+            .map(|_| {
+                let (ramp, slow) = (ramp.clone(), slow.clone());
+                tokio::spawn(async move { ramp.turn(&slow).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        for one in gone {
+            one.abort();
+        }
+        let began = std::time::Instant::now();
+        ramp.turn(&slow).await;
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
+
+    #[tokio::test]
     async fn connections_of_a_server_are_shared_out_in_turn() {
         let connections = Connections::default();
         let queue = connections.of("host", 993, 2);
@@ -311,7 +347,13 @@ mod tests {
         assert!(connections.of("other", 993, 2).try_take().is_some());
         drop(one);
         assert!(connections.of("host", 993, 2).try_take().is_some());
-        assert!(connections.of("host", 993, 9).try_take().is_some());
+        let more = connections.of("host", 993, 9).try_take();
+        assert!(more.is_some());
+        let three = [(); 2].map(|()| connections.of("host", 993, 2).try_take());
+        assert!(
+            three.iter().flatten().count() <= 1,
+            "two definitions of one server void no limit"
+        );
     }
 
     #[tokio::test]

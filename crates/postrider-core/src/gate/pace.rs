@@ -41,8 +41,8 @@ pub struct Pace {
     halvings: u32,
     /// The last throttle, or the last time that the pace doubled.
     calm_since: Monotonic,
-    /// When the next login may begin, while the pace is slow.
-    next: Monotonic,
+    /// When the last login began, while the pace is slow.
+    last: Monotonic,
 }
 
 /// What a throttle means for the others.
@@ -61,7 +61,7 @@ impl Pace {
             throttled: VecDeque::new(),
             halvings: 0,
             calm_since: Monotonic(0),
-            next: Monotonic(0),
+            last: Monotonic(0),
         }
     }
 
@@ -72,7 +72,8 @@ impl Pace {
         self.throttled
             .retain(|(at, other)| now - *at < window && other != mailbox);
         self.throttled.push_back((now, mailbox.clone()));
-        if self.halvings > 0 {
+        // One mailbox that is throttled for ever must not keep all the others slow.
+        if self.halvings > 0 && self.throttled.len() > 1 {
             self.calm_since = now;
         }
         if self.throttled.len() < self.policy.mailboxes.max(1) {
@@ -87,15 +88,16 @@ impl Pace {
         }
     }
 
-    /// When a login may begin that wants to now; counts as one that begins then.
-    pub fn turn(&mut self, now: Monotonic) -> Monotonic {
+    /// Whether a login may begin now, which then counts as begun; else when to ask again. Nobody
+    /// gets a place in advance: a line of thousands moves faster as soon as the pace does.
+    pub fn turn(&mut self, now: Monotonic) -> Result<(), Monotonic> {
         self.recover(now);
-        if self.halvings == 0 {
-            return now;
+        let at = self.last + self.interval();
+        if self.halvings > 0 && at > now {
+            return Err(at);
         }
-        let at = self.next.max(now);
-        self.next = at + self.interval();
-        at
+        self.last = now;
+        Ok(())
     }
 
     /// How many times the pace is halved now.
@@ -144,8 +146,8 @@ mod tests {
         for second in 0..30 {
             assert_eq!(throttle(&mut pace, &["a", "b"], at(second)), Throttle::Own);
         }
-        assert_eq!(pace.turn(at(30)), at(30));
-        assert_eq!(pace.turn(at(30)), at(30));
+        assert_eq!(pace.turn(at(30)), Ok(()));
+        assert_eq!(pace.turn(at(30)), Ok(()));
     }
 
     #[test]
@@ -164,9 +166,11 @@ mod tests {
             interval: Duration::from_millis(millis),
         };
         assert_eq!(throttle(&mut pace, &["a", "b", "c"], at(0)), shared(100));
-        assert_eq!(pace.turn(at(1)), at(1));
-        assert_eq!(pace.turn(at(1)), at(1) + Duration::from_millis(100));
-        assert_eq!(pace.turn(at(1)), at(1) + Duration::from_millis(200));
+        let later = |millis| at(1) + Duration::from_millis(millis);
+        assert_eq!(pace.turn(at(1)), Ok(()));
+        assert_eq!(pace.turn(at(1)), Err(later(100)));
+        assert_eq!(pace.turn(later(100)), Ok(()));
+        assert_eq!(pace.turn(later(150)), Err(later(200)));
         assert_eq!(throttle(&mut pace, &["a", "b", "c"], at(2)), shared(200));
         for second in 0..30 {
             throttle(&mut pace, &["a", "b", "c"], at(3 + second));
@@ -180,10 +184,42 @@ mod tests {
         throttle(&mut pace, &["a", "b", "c", "d", "e", "f"], at(0));
         assert_eq!(pace.halvings(at(299)), 2);
         assert_eq!(pace.halvings(at(300)), 1);
-        throttle(&mut pace, &["a"], at(400));
-        assert_eq!(pace.halvings(at(699)), 1, "one throttle keeps it slow");
+        throttle(&mut pace, &["a", "b"], at(400));
+        assert_eq!(pace.halvings(at(699)), 1, "two mailboxes keep it slow");
         assert_eq!(pace.halvings(at(700)), 0);
-        assert_eq!(pace.turn(at(700)), at(700));
-        assert_eq!(pace.turn(at(700)), at(700));
+        assert_eq!(pace.turn(at(700)), Ok(()));
+        assert_eq!(pace.turn(at(700)), Ok(()));
+    }
+
+    #[test]
+    fn one_mailbox_that_is_throttled_for_ever_does_not_keep_the_others_slow() {
+        let mut pace = pace();
+        throttle(&mut pace, &["a", "b", "c"], at(0));
+        for minute in 1..10 {
+            throttle(&mut pace, &["a"], at(60 * minute));
+        }
+        assert_eq!(pace.halvings(at(600)), 0);
+    }
+
+    #[test]
+    fn a_long_line_moves_as_the_pace_does_whoever_gave_up_in_it() {
+        let mut pace = pace();
+        for second in 0..6 {
+            throttle(&mut pace, &["a", "b", "c"], at(second));
+        }
+        assert_eq!(pace.turn(at(10)), Ok(()));
+        for _ in 0..10_000 {
+            assert!(pace.turn(at(11)).is_err(), "asking takes nobody's place");
+        }
+        assert_eq!(pace.turn(at(14)), Ok(()));
+        let (mut now, end) = (at(14), at(4_000));
+        let mut begun = 0;
+        while now < end && begun < 10_000 {
+            match pace.turn(now) {
+                Ok(()) => begun += 1,
+                Err(later) => now = later,
+            }
+        }
+        assert_eq!(begun, 10_000);
     }
 }
