@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin, clock,
+    admin, after, clock,
     config::Config,
     directory::Directory,
     dispatcher::{self, Dispatcher},
@@ -100,13 +100,22 @@ impl Daemon {
             "the proof of must_not_open",
             crate::doctor::daily::run(shared.clone()),
         )));
+        helpers.push(tokio::spawn(guarded(
+            "the work after delivery",
+            after::run(shared.clone(), directory.clone()),
+            shared.clone(),
+        )));
         let supervisor = Supervisor::new(shared.clone(), directory.clone(), config_path);
         let supervised = supervisor.run(Channels {
             commands: received,
             endpoints,
             credentials,
         });
-        let supervisor = tokio::spawn(guarded(supervised, shared.clone()));
+        let supervisor = tokio::spawn(guarded(
+            "the supervisor",
+            supervised,
+            shared.clone(),
+        ));
         telemetry.process.config_loaded(config.mailboxes.len());
         health.set_ready(Ready::Yes);
         Ok(Self {
@@ -125,11 +134,13 @@ impl Daemon {
     pub async fn stop(self) {
         self.health.set_ready(Ready::No);
         self.shared.stop.cancel();
-        let grace = self.shared.limits.grace;
+        let (began, grace) = (clock::monotonic(), self.shared.limits.grace);
         let drained = tokio::join!(self.supervisor, self.shared.dispatcher.drain(grace)).0;
         if let Err(error) = drained {
             tracing::error!("the supervisor ended early: {error}");
         }
+        let left = grace.saturating_sub(clock::monotonic() - began);
+        self.shared.tokens.stop(left).await;
         for helper in self.helpers {
             helper.abort();
         }
@@ -195,9 +206,13 @@ fn store_options(config: &Config) -> Options {
 }
 
 /// A process without its supervisor watches nothing: better one that starts anew.
-async fn guarded(supervised: impl Future<Output = ()> + Send + 'static, shared: Arc<Shared>) {
-    if let Err(ended) = tokio::spawn(supervised).await {
-        tracing::error!("the supervisor ended early: {ended}");
+async fn guarded(
+    what: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+    shared: Arc<Shared>,
+) {
+    if let Err(ended) = tokio::spawn(task).await {
+        tracing::error!("{what} ended early: {ended}");
         shared.fatal.cancel();
     }
 }

@@ -416,8 +416,12 @@ impl Supervisor {
 
     async fn credential_changed(&self, change: tokens::Transition) {
         match &change {
-            tokens::Transition::Available { credential }
-            | tokens::Transition::Recovered { credential, .. } => self.try_again_with(credential),
+            tokens::Transition::Available { credential, user } => {
+                self.try_again_with(credential, user.as_deref());
+            }
+            tokens::Transition::Recovered { credential, .. } => {
+                self.try_again_with(credential, None);
+            }
             tokens::Transition::Refused { .. }
             | tokens::Transition::ProofRefused { .. }
             | tokens::Transition::Expiring { .. } => {}
@@ -439,9 +443,15 @@ impl Supervisor {
     }
 
     /// A credential works again: its mailboxes need not wait for their slow retries.
-    fn try_again_with(&self, credential: &postrider_core::ids::CredentialKey) {
+    /// `user`: only their mailboxes; `None`: all.
+    fn try_again_with(
+        &self,
+        credential: &postrider_core::ids::CredentialKey,
+        user: Option<&str>,
+    ) {
         self.directory.each(|worker| {
-            if worker.mailbox.credential == *credential {
+            let is_theirs = user.is_none_or(|user| *worker.mailbox.username == *user);
+            if is_theirs && worker.mailbox.credential == *credential {
                 worker.gate.with(|gate| gate.credential_changed());
                 for line in worker.lines.iter() {
                     // Those that are watched, or on their way, have nothing to make good.

@@ -36,7 +36,47 @@ pub struct Tokens {
 }
 
 /// By credential, and where each user has a token of their own, by user; else under "".
-type States = BTreeMap<CredentialKey, BTreeMap<String, CredentialState>>;
+type States = BTreeMap<CredentialKey, Standing>;
+
+/// How a credential stands for each of its users, counted: there may be ten thousand.
+#[derive(Clone, Debug, Default)]
+struct Standing {
+    users: BTreeMap<String, CredentialState>,
+    counts: [usize; CredentialState::ALL.len()],
+}
+
+impl Standing {
+    fn put(&mut self, user: &str, state: CredentialState) {
+        self.forget(user);
+        self.users.insert(user.to_owned(), state);
+        self.count(state, |count| count.saturating_add(1));
+    }
+
+    fn forget(&mut self, user: &str) {
+        if let Some(old) = self.users.remove(user) {
+            self.count(old, |count| count.saturating_sub(1));
+        }
+    }
+
+    fn count(&mut self, state: CredentialState, change: impl FnOnce(usize) -> usize) {
+        let mut all = CredentialState::ALL.iter().zip(&mut self.counts);
+        if let Some((_, count)) = all.find(|(known, _)| **known == state) {
+            *count = change(*count);
+        }
+    }
+
+    fn whole(&self) -> CredentialState {
+        let all = CredentialState::ALL.iter().zip(self.counts);
+        CredentialState::best(all.filter(|(_, count)| *count > 0).map(|(state, _)| *state))
+    }
+}
+
+/// How a credential stood with all its users before one of them changed, and how it stands since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole {
+    pub was: CredentialState,
+    pub is: CredentialState,
+}
 
 /// What is used while a secret cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,26 +223,27 @@ impl Tokens {
 
     /// How it stands for one user, or for all where there is one token; says how it stands as a
     /// whole.
-    pub fn state(
-        &self,
-        credential: &CredentialKey,
-        user: &str,
-        state: CredentialState,
-    ) -> CredentialState {
+    pub fn state(&self, credential: &CredentialKey, user: &str, state: CredentialState) -> Whole {
         let mut states = self.states();
         let Some(known) = states.get_mut(credential) else {
-            return state;
+            return Whole {
+                was: state,
+                is: state,
+            };
         };
-        known.insert(user.to_owned(), state);
-        let whole = CredentialState::best(known.values().copied());
-        self.expose(&states);
-        whole
+        let was = known.whole();
+        known.put(user, state);
+        let is = known.whole();
+        if was != is {
+            self.expose(&states);
+        }
+        Whole { was, is }
     }
 
     pub fn forget_user(&self, credential: &CredentialKey, user: &str) {
         let mut states = self.states();
         if let Some(known) = states.get_mut(credential) {
-            known.remove(user);
+            known.forget(user);
             self.expose(&states);
         }
     }
@@ -212,13 +253,10 @@ impl Tokens {
     }
 
     fn expose(&self, states: &States) {
-        let best = |users: &BTreeMap<String, CredentialState>| {
-            CredentialState::best(users.values().copied())
-        };
         for state in CredentialState::ALL {
             let count = states
                 .values()
-                .filter(|users| best(users) == *state)
+                .filter(|standing| standing.whole() == *state)
                 .count();
             self.credentials
                 .with_label_values(&[state.as_str()])

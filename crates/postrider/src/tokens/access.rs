@@ -1,6 +1,6 @@
 //! What a worker gets from a credential, what can be wrong with one, and what others hear of it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use postrider_core::{
     event::EventType,
@@ -123,8 +123,11 @@ pub enum Transition {
     /// A credential that was refused works again.
     Recovered { credential: CredentialKey, at: Wall },
     /// Worth trying again at once, without having been refused: an outage is over, or a password
-    /// was replaced.
-    Available { credential: CredentialKey },
+    /// was replaced. Where tokens are each for one user, for that user's mailboxes.
+    Available {
+        credential: CredentialKey,
+        user: Option<Arc<str>>,
+    },
 }
 
 /// A transition as an event tells it.

@@ -35,7 +35,10 @@ use postrider_core::{
 };
 use postrider_oauth::authority::AuthorityError;
 use tokio::sync::{Notify, mpsc};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
 use self::{
     identity::Settings,
@@ -132,6 +135,8 @@ struct Deps {
     policy: TokenPolicy,
     stop: CancellationToken,
     look_at_ends: Arc<Notify>,
+    /// Requests that must come to their end: they use up a refresh token.
+    asking: TaskTracker,
 }
 
 #[derive(Clone)]
@@ -181,6 +186,7 @@ impl Tokens {
                 policy,
                 stop: stop.clone(),
                 look_at_ends: Arc::new(Notify::new()),
+                asking: TaskTracker::new(),
             },
             active: Arc::default(),
             configuring: Mutex::default(),
@@ -233,6 +239,21 @@ impl Tokens {
         Ok(())
     }
 
+    /// Asks for no more tokens; returns when what answers to refresh tokens under way have brought is
+    /// stored, or after `limit`.
+    pub async fn stop(&self, limit: std::time::Duration) {
+        self.deps.stop.cancel();
+        self.deps.asking.close();
+        if tokio::time::timeout(limit, self.deps.asking.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "a token endpoint has not answered; the refresh token that it may have replaced is tried again at the next start"
+            );
+        }
+    }
+
     /// What to log in with. It waits for a token that is being asked for, for at most 90 s.
     pub async fn login(
         &self,
@@ -240,6 +261,14 @@ impl Tokens {
         credential: &CredentialKey,
     ) -> Result<Access, CredentialFailure> {
         loop {
+            if self.deps.stop.is_cancelled() {
+                return Err(CredentialFailure::Unavailable {
+                    credential: credential.clone(),
+                    detail: "postrider is stopping".to_owned(),
+                    error: None,
+                    retry_after: None,
+                });
+            }
             match self.slot(credential) {
                 None => return Err(CredentialFailure::Unknown(credential.clone())),
                 Some(Slot::Password(slot)) => return slot.login(mailbox, credential),

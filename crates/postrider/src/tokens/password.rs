@@ -175,7 +175,10 @@ impl PasswordSlot {
                 }
                 Some(
                     CredentialState::Idle | CredentialState::Ready | CredentialState::Unavailable,
-                ) => Transition::Available { credential },
+                ) => Transition::Available {
+                    credential,
+                    user: None,
+                },
             },
         };
         tokio::select! {

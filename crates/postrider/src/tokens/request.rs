@@ -5,7 +5,7 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use postrider_core::{
     ids::CredentialKey,
-    time::Monotonic,
+    time::{Monotonic, Wall},
     token::{Failed, Failure, Flight, Granted, Purpose, Trouble},
 };
 use postrider_oauth::{error::TokenError, grant::Grant, proof::Proof};
@@ -20,7 +20,7 @@ use super::{
     slot::TokenSlot,
     vaulted,
 };
-use crate::{clock, vault::VaultError};
+use crate::{clock, telemetry::tokens::Whole, vault::VaultError};
 
 /// One request, with everything. Entra answers within a second or two.
 pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(20);
@@ -128,9 +128,8 @@ pub(super) async fn run(slot: Arc<TokenSlot>, before: Option<CredentialState>) {
         slot.look_at_vault();
         let flight = slot.state().cache.start(clock::monotonic());
         if let Some(flight) = flight {
-            let attempt = tokio::select! {
-                attempt = attempt(&slot, flight.purpose()) => attempt,
-                () = slot.retired.cancelled() => return,
+            let Some(attempt) = attempt_in_time(&slot, flight.purpose()).await else {
+                return;
             };
             // Before the result is judged: it may be that of a secret that is no more.
             if secrets.has_changed().unwrap_or(false) {
@@ -153,6 +152,27 @@ pub(super) async fn run(slot: Arc<TokenSlot>, before: Option<CredentialState>) {
                 Err(_) => return,
             },
         }
+    }
+}
+
+/// `None`: the slot is out of use. A request with a person's refresh token comes to its end all the
+/// same: the one that it brings may be all that is left of the sign-in, and has to be stored.
+async fn attempt_in_time(slot: &TokenSlot, purpose: Purpose) -> Option<Attempt> {
+    if slot.vault.is_some() {
+        let _asking = slot.deps.asking.token();
+        let done = attempt(slot, purpose).await;
+        return (!slot.retired.is_cancelled()).then_some(done);
+    }
+    let in_turn = async {
+        let _room = match &slot.lane {
+            Some(lane) => lane.acquire().await.ok(),
+            None => None,
+        };
+        attempt(slot, purpose).await
+    };
+    tokio::select! {
+        done = in_turn => Some(done),
+        () = slot.retired.cancelled() => None,
     }
 }
 
@@ -406,23 +426,22 @@ async fn tell(slot: &TokenSlot, outcome: Outcome) {
     }
 }
 
-/// `whole`: how the credential stands with all its users; one user's refusal is not the credential's.
+/// `whole`: how the credential stood and stands with all its users.
 fn transitions(
     slot: &TokenSlot,
     credential: &CredentialKey,
-    whole: CredentialState,
+    whole: Whole,
     news: &News,
     refused: &[RefusedProof],
 ) -> Vec<Transition> {
     let telemetry = &slot.deps.telemetry.tokens;
     let at = clock::wall();
-    let credential = || credential.clone();
     let mut told: Vec<Transition> = refused
         .iter()
         .map(|one| {
-            telemetry.proof_refused(&credential(), one.what, one.number, &one.detail);
+            telemetry.proof_refused(credential, one.what, one.number, &one.detail);
             Transition::ProofRefused {
-                credential: credential(),
+                credential: credential.clone(),
                 at,
                 detail: format!(
                     "the new {} (number {}) is refused, the one before stays in use: {}",
@@ -431,30 +450,92 @@ fn transitions(
             }
         })
         .collect();
+    told.extend(match slot.user() {
+        "" => transition(slot, credential, news, at),
+        user => transition_of_user(slot, credential, user, whole, news, at),
+    });
+    told
+}
+
+fn transition(
+    slot: &TokenSlot,
+    credential: &CredentialKey,
+    news: &News,
+    at: Wall,
+) -> Option<Transition> {
+    let telemetry = &slot.deps.telemetry.tokens;
+    let credential = credential.clone();
     match news {
-        News::None => {}
-        News::Began(Trouble::Outage, detail) => telemetry.unavailable(&credential(), detail),
+        News::None => None,
+        News::Began(Trouble::Outage, detail) => {
+            telemetry.unavailable(&credential, detail);
+            None
+        }
         News::Began(Trouble::Refused, detail) => {
-            if whole == CredentialState::Refused {
-                telemetry.refused(&credential(), detail);
-                told.push(Transition::Refused {
-                    credential: credential(),
-                    at,
-                    detail: detail.clone(),
-                });
-            }
+            telemetry.refused(&credential, detail);
+            Some(Transition::Refused {
+                credential,
+                at,
+                detail: detail.clone(),
+            })
         }
         News::Recovered(from) => {
-            telemetry.recovered(&credential(), *from);
-            let credential = credential();
-            told.push(match from {
+            telemetry.recovered(&credential, *from);
+            Some(match from {
                 Trouble::Refused => Transition::Recovered { credential, at },
-                Trouble::Outage => Transition::Available { credential },
-            });
+                Trouble::Outage => Transition::Available {
+                    credential,
+                    user: None,
+                },
+            })
         }
-        News::Replaced => told.push(Transition::Available {
-            credential: credential(),
+        News::Replaced => Some(Transition::Available {
+            credential,
+            user: None,
         }),
     }
-    told
+}
+
+/// One user's refusal is not the credential's, and one user's token is of use to that user's
+/// mailboxes alone: of ten thousand users each would wake ten thousand mailboxes.
+fn transition_of_user(
+    slot: &TokenSlot,
+    credential: &CredentialKey,
+    user: &str,
+    whole: Whole,
+    news: &News,
+    at: Wall,
+) -> Option<Transition> {
+    let telemetry = &slot.deps.telemetry.tokens;
+    let credential = credential.clone();
+    let is_refused = |state| state == CredentialState::Refused;
+    if is_refused(whole.was) && !is_refused(whole.is) {
+        telemetry.recovered(&credential, Trouble::Refused);
+        return Some(Transition::Recovered { credential, at });
+    }
+    match news {
+        News::None => None,
+        News::Began(Trouble::Outage, detail) => {
+            telemetry.unavailable(&credential, detail);
+            None
+        }
+        News::Began(Trouble::Refused, detail) => (is_refused(whole.is) && !is_refused(whole.was))
+            .then(|| {
+                telemetry.refused(&credential, detail);
+                Transition::Refused {
+                    credential,
+                    at,
+                    detail: detail.clone(),
+                }
+            }),
+        News::Recovered(_) | News::Replaced => {
+            if whole.was == CredentialState::Unavailable && whole.is != whole.was {
+                telemetry.recovered(&credential, Trouble::Outage);
+            }
+            Some(Transition::Available {
+                credential,
+                user: Some(user.into()),
+            })
+        }
+    }
 }

@@ -12,7 +12,7 @@ use postrider_core::{
     token::{Ask, Cache, Generation, Refusal, Trouble},
 };
 use secrecy::SecretString;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -26,6 +26,7 @@ use crate::{
     clock,
     config::Environment,
     secrets::SecretList,
+    telemetry::tokens::Whole,
     vault::{Stamp, Vault},
 };
 
@@ -44,6 +45,8 @@ pub(super) struct TokenSlot {
     /// Wakes those who wait: a request has ended.
     pub(super) ended: watch::Sender<()>,
     pub(super) deps: Deps,
+    /// Who shares the token endpoint with many others asks when there is room.
+    pub(super) lane: Option<Arc<Semaphore>>,
     state: Mutex<State>,
 }
 
@@ -96,6 +99,7 @@ impl TokenSlot {
             wake: Notify::new(),
             ended: watch::Sender::new(()),
             deps: deps.clone(),
+            lane: None,
             state: Mutex::new(State {
                 names: vec![key.clone()],
                 cache: Cache::new(deps.policy),
@@ -171,12 +175,8 @@ impl TokenSlot {
         }
     }
 
-    /// Says how the credential stands with all its users.
-    pub(super) fn tell_state(
-        &self,
-        credential: &CredentialKey,
-        state: CredentialState,
-    ) -> CredentialState {
+    /// Says how the credential stood with all its users, and how it stands now.
+    pub(super) fn tell_state(&self, credential: &CredentialKey, state: CredentialState) -> Whole {
         let tokens = &self.deps.telemetry.tokens;
         tokens.state(credential, self.user(), state)
     }

@@ -148,7 +148,8 @@ async fn the_old_token_is_used_through_an_outage() {
     assert_eq!(
         world.transition().await,
         Transition::Available {
-            credential: "contoso".into()
+            credential: "contoso".into(),
+            user: None,
         }
     );
     assert_eq!(world.login_succeeds_again().await.generation, Generation(2));
@@ -172,7 +173,8 @@ async fn an_outage_is_no_refusal_and_its_end_is_noticed_by_itself() {
     assert_eq!(
         world.transition().await,
         Transition::Available {
-            credential: "contoso".into()
+            credential: "contoso".into(),
+            user: None,
         }
     );
     assert_eq!(

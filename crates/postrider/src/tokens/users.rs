@@ -7,6 +7,7 @@ use std::{
 };
 
 use postrider_core::ids::CredentialKey;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -21,8 +22,13 @@ pub(super) struct UserSlots {
     http: reqwest::Client,
     deps: Deps,
     retired: CancellationToken,
+    /// At a start, and after an outage, all users want a token at one moment.
+    lane: Arc<Semaphore>,
     state: Mutex<State>,
 }
+
+/// Requests at a time for the users of one service account.
+const REQUESTS_MAX: usize = 16;
 
 struct State {
     names: Vec<CredentialKey>,
@@ -43,6 +49,7 @@ impl UserSlots {
             http,
             deps: deps.clone(),
             retired: deps.stop.child_token(),
+            lane: Arc::new(Semaphore::new(REQUESTS_MAX)),
             state: Mutex::new(State {
                 names: vec![key.clone()],
                 users: BTreeMap::new(),
@@ -95,7 +102,8 @@ impl UserSlots {
             *subject = Some(user.to_owned());
         }
         let key = CredentialKey::new("");
-        let slot = TokenSlot::new(&key, settings, self.http.clone(), &self.deps);
+        let mut slot = TokenSlot::new(&key, settings, self.http.clone(), &self.deps);
+        slot.lane = Some(self.lane.clone());
         slot.name(names.to_vec());
         Arc::new(slot)
     }

@@ -40,7 +40,10 @@ pub(super) async fn ask(
         | Identity::Foreign(..) => return Err(Fault::Passing("no person's access".to_owned())),
     };
     // Held until the answer is stored: some providers revoke all when one is used twice.
-    let _turn = vault.turn(&credential).await.map_err(Fault::from)?;
+    let _turn = tokio::select! {
+        turn = vault.turn(&credential) => turn.map_err(Fault::from)?,
+        () = slot.retired.cancelled() => return Err(Fault::Passing("it is out of use".to_owned())),
+    };
     save_late(slot, vault, &credential).await?;
     let stored = {
         let (vault, credential) = (vault.clone(), credential.clone());
@@ -54,6 +57,9 @@ pub(super) async fn ask(
     let mut refusal = None;
     for token in stored.candidates() {
         for one in &client_secrets {
+            if slot.retired.is_cancelled() {
+                return Err(Fault::Passing("it is out of use".to_owned()));
+            }
             let Ready::Client(client_secret) = &one.ready else {
                 continue;
             };

@@ -34,6 +34,8 @@ pub(super) struct Script {
     pub(super) refresh_token: Option<String>,
     requests: Vec<String>,
     tokens: u32,
+    at_once: usize,
+    most_at_once: usize,
 }
 
 #[derive(Clone)]
@@ -54,6 +56,8 @@ impl Endpoint {
             refresh_token: None,
             requests: Vec::new(),
             tokens: 0,
+            at_once: 0,
+            most_at_once: 0,
         };
         let endpoint = Self {
             base,
@@ -74,6 +78,10 @@ impl Endpoint {
     /// account its subject), or the path where there is none.
     pub(super) fn requests(&self) -> Vec<String> {
         self.script().requests.clone()
+    }
+
+    pub(super) fn most_at_once(&self) -> usize {
+        self.script().most_at_once
     }
 
     fn script(&self) -> MutexGuard<'_, Script> {
@@ -118,10 +126,13 @@ async fn answer(State(endpoint): State<Endpoint>, uri: Uri, body: Bytes) -> Resp
     let delay = {
         let mut script = endpoint.script();
         script.requests.push(secret.clone());
+        script.at_once += 1;
+        script.most_at_once = script.most_at_once.max(script.at_once);
         script.delay
     };
     tokio::time::sleep(delay).await;
     let mut script = endpoint.script();
+    script.at_once = script.at_once.saturating_sub(1);
     match script.mode {
         Mode::Outage => (
             StatusCode::SERVICE_UNAVAILABLE,

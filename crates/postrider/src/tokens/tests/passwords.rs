@@ -86,7 +86,8 @@ async fn a_replaced_password_is_told_and_used() {
     assert_eq!(
         world.transition().await,
         Transition::Available {
-            credential: "contoso".into()
+            credential: "contoso".into(),
+            user: None,
         }
     );
     let second = world.login("a").await.unwrap();

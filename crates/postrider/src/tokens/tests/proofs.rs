@@ -2,7 +2,11 @@
 
 use std::{fs, sync::Arc, time::Duration};
 
-use postrider_core::{ids::CredentialKey, time::Wall, token::Generation};
+use postrider_core::{
+    ids::{CredentialKey, MailboxKey},
+    time::Wall,
+    token::Generation,
+};
 use postrider_oauth::certificate::Certificate;
 use postrider_sandbox::token_endpoint::keys::{AppCertificate, ServiceAccountFile};
 use secrecy::SecretString;
@@ -213,6 +217,89 @@ async fn a_service_accounts_tokens_are_each_for_one_user_and_go_with_the_mailbox
     assert_eq!(token(&world.login("ann").await.unwrap()), token(&ann));
 }
 
+/// A service account, and mailboxes of as many users.
+async fn many_users(count: usize, delay: Duration) -> (World, Vec<MailboxKey>) {
+    let users: Vec<String> = (0..count).map(|n| format!("user{n}@contoso.com")).collect();
+    let accepted: Vec<&str> = users.iter().map(String::as_str).collect();
+    let endpoint = Endpoint::start(&accepted).await;
+    endpoint.set(|script| script.delay = delay);
+    let folder = tempfile::tempdir().unwrap();
+    let key = ServiceAccountFile::generate("rider@project.example").unwrap();
+    let json = key.json(endpoint.base.as_str());
+    let google = CredentialKind::Google(GoogleServiceAccount {
+        service_account: vec![in_file(&folder, "key.json", &json)],
+        scope: "https://mail.google.com/".to_owned(),
+        token_url: Some(endpoint.base.clone()),
+    });
+    let credential = credential("contoso", google);
+    let world = World::with(endpoint, folder, [credential.clone()]);
+    let credentials = by_key([credential]);
+    let settings = vault(&world.folder);
+    let mut wanted = super::wanted(&credentials, &settings);
+    wanted.users = users
+        .iter()
+        .map(|user| {
+            let key = MailboxKey::new(user.split('@').next().unwrap());
+            (key, ("contoso".into(), user.as_str().into()))
+        })
+        .collect();
+    let mailboxes = wanted.users.keys().cloned().collect();
+    world.tokens.put(&wanted).unwrap();
+    (world, mailboxes)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_users_of_a_service_account_do_not_all_ask_at_one_moment() {
+    let (world, mailboxes) = many_users(60, Duration::from_millis(20)).await;
+    let tokens = &world.tokens;
+    let contoso = CredentialKey::new("contoso");
+    let logins = mailboxes
+        .iter()
+        .map(|mailbox| tokens.login(mailbox, &contoso));
+    for login in futures_util::future::join_all(logins).await {
+        login.unwrap();
+    }
+    assert_eq!(world.endpoint.requests().len(), 60);
+    let most = world.endpoint.most_at_once();
+    assert!(most <= 16, "{most} at once");
+}
+
+#[tokio::test]
+async fn one_users_recovery_wakes_that_users_mailboxes_alone() {
+    let (mut world, mailboxes) = many_users(3, Duration::ZERO).await;
+    let contoso = CredentialKey::new("contoso");
+    world
+        .endpoint
+        .set(|script| script.mode = super::Mode::Outage);
+    for mailbox in &mailboxes {
+        world.tokens.login(mailbox, &contoso).await.unwrap_err();
+    }
+    world.endpoint.set(|script| script.mode = super::Mode::Good);
+    let mut woken = Vec::new();
+    for _ in &mailboxes {
+        match world.transition().await {
+            Transition::Available { user, .. } => woken.push(user.unwrap().to_string()),
+            other => panic!("{other:?}"),
+        }
+    }
+    woken.sort();
+    let all = [0, 1, 2].map(|n| format!("user{n}@contoso.com"));
+    assert_eq!(woken, all);
+}
+
+#[tokio::test]
+async fn a_refused_service_account_is_one_piece_of_news_however_many_its_users() {
+    let (mut world, mailboxes) = many_users(5, Duration::ZERO).await;
+    let contoso = CredentialKey::new("contoso");
+    world.endpoint.set(|script| script.accepted.clear());
+    for mailbox in &mailboxes {
+        world.tokens.login(mailbox, &contoso).await.unwrap_err();
+    }
+    let told = world.transition().await;
+    assert!(matches!(told, Transition::Refused { .. }), "{told:?}");
+    assert!(world.no_transition());
+}
+
 #[tokio::test]
 async fn a_federated_token_is_read_for_every_request() {
     let endpoint = Endpoint::start(&["one", "two"]).await;
@@ -343,6 +430,49 @@ async fn a_rotated_refresh_token_is_stored_before_its_access_token_is_given_out(
     assert_eq!(world.endpoint.requests(), ["first", "second"]);
     let stored = vault.load(&key).unwrap().unwrap();
     assert!(stored.previous.is_none(), "the new one has given a token");
+}
+
+/// A person's refresh token is being exchanged for "second", and the answer takes its time.
+async fn while_it_is_exchanged() -> (World, Vault) {
+    let endpoint = Endpoint::start(&["first"]).await;
+    let folder = tempfile::tempdir().unwrap();
+    in_file(&folder, "vault-key", &"ab".repeat(32));
+    let settings = vault(&folder);
+    let vault = Vault::new(settings.path, settings.key, Environment::default());
+    let signed_in = SecretString::from("first");
+    vault
+        .sign_in(&"contoso".into(), &signed_in, None, clock::wall())
+        .unwrap();
+    endpoint.set(|script| {
+        script.refresh_token = Some("second".to_owned());
+        script.delay = Duration::from_millis(300);
+    });
+    let person = person(&endpoint);
+    let world = World::with(endpoint, folder, [person]);
+    assert_eq!(world.login_now("a"), None);
+    world.requests_reach(1).await;
+    (world, vault)
+}
+
+fn refresh_token(vault: &Vault) -> String {
+    let stored = vault.load(&"contoso".into()).unwrap().unwrap();
+    secrecy::ExposeSecret::expose_secret(&stored.current).to_owned()
+}
+
+#[tokio::test]
+async fn a_reload_while_a_refresh_token_is_exchanged_does_not_lose_the_new_one() {
+    let (world, vault) = while_it_is_exchanged().await;
+    world.put(&by_key([])).unwrap();
+    until(|| refresh_token(&vault) == "second").await;
+}
+
+#[tokio::test]
+async fn an_orderly_end_waits_for_a_refresh_token_that_is_exchanged() {
+    let (world, vault) = while_it_is_exchanged().await;
+    world.tokens.stop(Duration::from_secs(10)).await;
+    assert_eq!(refresh_token(&vault), "second");
+    let failure = world.login("a").await.unwrap_err().to_string();
+    assert!(failure.contains("postrider is stopping"), "{failure}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
