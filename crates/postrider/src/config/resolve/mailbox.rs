@@ -9,7 +9,7 @@ use postrider_core::{
 };
 use postrider_imap::role::Role;
 
-use super::{Findings, Shared, credential::misplaced, server::Servers};
+use super::{Findings, Shared, credential::misplaced, lead, server::Servers};
 use crate::config::{
     model::{Limits, Mailbox, Proxy, Server},
     raw::{self, Member, Settings},
@@ -78,6 +78,7 @@ pub(super) fn mailboxes<'a>(
     }
     twins(&mailboxes, &homes, findings);
     crowds(&mailboxes, &homes, findings);
+    lead::widen(&mut mailboxes, limits);
     mailboxes
 }
 

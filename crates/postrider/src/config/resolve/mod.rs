@@ -4,6 +4,7 @@
 mod credential;
 mod endpoint;
 mod format;
+mod lead;
 mod mailbox;
 mod secrets;
 mod server;

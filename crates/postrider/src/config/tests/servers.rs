@@ -1,6 +1,6 @@
 //! Servers: presets, what they set by default, and folders by role.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use postrider_core::ids::MailboxKey;
 
@@ -81,6 +81,28 @@ username = "lab""#;
         world.warnings(),
         "c.toml:9: 2 folders at imap.example.org need a connection each, and `connections_max` is 1: the rest waits and is not watched\n  hint: raise `connections_max` of the server"
     );
+}
+
+#[test]
+fn sessions_are_replaced_so_early_that_the_ramp_lets_all_of_them_in() {
+    let many: String = (0..300)
+        .map(|n| {
+            format!(
+                "[mailboxes.m{n}]\naddress = \"m{n}@example.org\"\nserver = {SERVER}\ncredential = \"lab\"\nfolders = [\"INBOX\"]\nendpoints = [\"tickets\"]\n"
+            )
+        })
+        .collect();
+    let leads = |logins: u32| {
+        let limits = format!("[limits]\nlogins_per_second = {logins}\n{many}[mailboxes.lab]");
+        let loaded = spoiled("[mailboxes.lab]", &limits).load();
+        let mailboxes = loaded.config.mailboxes.values();
+        let leads: BTreeSet<u64> = mailboxes
+            .map(|mailbox| mailbox.policy.standby_lead_max.as_secs())
+            .collect();
+        leads
+    };
+    assert_eq!(leads(20), BTreeSet::from([300]));
+    assert_eq!(leads(1), BTreeSet::from([600]));
 }
 
 #[test]
