@@ -13,6 +13,9 @@ use crate::{
     time::Monotonic,
 };
 
+/// Suggested waits in a row that are taken at their word.
+const HINTS_BELIEVED: u32 = 3;
+
 /// How the gate of a mailbox answers trouble.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatePolicy {
@@ -270,9 +273,21 @@ impl Gate {
         }
         self.forget(now);
         self.throttles = self.throttles.saturating_add(1);
-        let wait = self.policy.throttled.wait(self.throttles, chance);
-        let hint = hint.unwrap_or(Duration::ZERO).min(self.policy.hint_max);
-        self.shut(now + wait.max(hint), cause);
+        let wait = match hint {
+            None => self.policy.throttled.wait(self.throttles, chance),
+            Some(hint) => {
+                // A server that says how long knows; one that says it again and again does not.
+                let doubted = self.throttles.saturating_sub(HINTS_BELIEVED);
+                let own = match doubted {
+                    0 => Duration::ZERO,
+                    doubted => self.policy.throttled.wait(doubted, chance),
+                };
+                // Those who were told the same do not come back at the same moment.
+                let hint = hint.mul_f64(1.0 + 0.1 * chance.0.clamp(0.0, 1.0));
+                hint.min(self.policy.hint_max).max(own)
+            }
+        };
+        self.shut(now + wait, cause);
     }
 
     /// A barrier is only ever moved further away, and never further than a hint may reach.

@@ -156,6 +156,28 @@ fn a_hint_is_obeyed_and_bounded() {
 }
 
 #[test]
+fn a_short_hint_is_taken_at_its_word_until_it_proves_wrong() {
+    let mut gate = gate();
+    let seconds = Duration::from_secs;
+    let mut waits = Vec::new();
+    let mut now = at(0);
+    for _ in 0..8 {
+        let permit = permit(&mut gate, now);
+        gate.throttled(Some(permit), Some(seconds(2)), now, NEVER);
+        let until = shut(&mut gate, now);
+        waits.push(until - now);
+        now = until;
+    }
+    assert_eq!(waits[..3], [seconds(2); 3]);
+    assert!(waits.is_sorted() && waits[7] > MINUTE, "{waits:?}");
+    // Those who were told the same come back one after the other.
+    let mut gate = self::gate();
+    let permit = permit(&mut gate, at(0));
+    gate.throttled(Some(permit), Some(seconds(100)), at(0), Chance(1.0));
+    assert_eq!(shut(&mut gate, at(0)), at(0) + seconds(110));
+}
+
+#[test]
 fn a_throttle_that_every_folder_is_told_counts_once_and_repeats_grow() {
     let mut gate = gate();
     let first = permit(&mut gate, at(0));
