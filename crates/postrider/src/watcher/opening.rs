@@ -23,7 +23,7 @@ use crate::{
     config::Mailbox,
     diagnosis::Short,
     gate::{Login, MailboxGate},
-    shared::{RampKey, Share, Shared},
+    shared::{Queue, RampKey, Share, Shared},
     tokens::{CredentialFailure, Next},
     watch_line::{Trouble, WatchLine},
 };
@@ -43,11 +43,19 @@ pub(super) async fn open(
     line: &Arc<WatchLine>,
     purpose: Purpose,
 ) -> Result<Box<Open>, Failure> {
-    if let Purpose::Successor { of } = purpose {
-        await_newer(shared, mailbox, of).await?;
-    }
+    let spare = match purpose {
+        Purpose::Watch => None,
+        Purpose::Successor { of } => {
+            await_newer(shared, mailbox, of).await?;
+            spare_share(shared, mailbox)?
+        }
+    };
     let login = admitted(gate, line, purpose).await?;
-    match Box::pin(open_permitted(shared, mailbox, folder, line, purpose)).await {
+    match Box::pin(open_permitted(
+        shared, mailbox, folder, line, purpose, spare,
+    ))
+    .await
+    {
         Ok(Reached {
             session,
             name,
@@ -192,6 +200,7 @@ async fn open_permitted(
     folder: &FolderName,
     line: &Arc<WatchLine>,
     purpose: Purpose,
+    spare: Option<Share>,
 ) -> Result<Reached, NotOpened> {
     let turn = line.our_wait();
     let scene = Scene {
@@ -212,7 +221,7 @@ async fn open_permitted(
         .login(&mailbox.key, &mailbox.credential)
         .await
         .map_err(no_access)?;
-    let share = its_turn(shared, mailbox, line, purpose).await?;
+    let share = its_turn(shared, mailbox, line, purpose, spare).await?;
     drop(turn);
     let started = clock::monotonic();
     let access = shared
@@ -280,10 +289,14 @@ async fn its_turn(
     mailbox: &Mailbox,
     line: &WatchLine,
     purpose: Purpose,
+    spare: Option<Share>,
 ) -> Result<Option<Share>, (Failure, String)> {
     let key = RampKey::of(mailbox);
     let turn = async {
-        let share = admitted_by_server(shared, mailbox, line, purpose).await?;
+        let share = match purpose {
+            Purpose::Watch => admitted_by_server(shared, mailbox, line).await,
+            Purpose::Successor { .. } => spare,
+        };
         shared.ramp.turn(&key).await;
         Ok(share)
     };
@@ -295,34 +308,41 @@ async fn its_turn(
     }
 }
 
-/// A share of the server's connections. A standby does not wait for one: its own session holds the
-/// share that would be needed.
-async fn admitted_by_server(
-    shared: &Shared,
-    mailbox: &Mailbox,
-    line: &WatchLine,
-    purpose: Purpose,
-) -> Result<Option<Share>, (Failure, String)> {
+/// A share of the server's connections for a standby. It does not wait for one: its own session holds
+/// the share that would be needed. Where none is left, that session serves until its end, and its
+/// mailbox's gate, which counts what the server refuses, hears nothing of it.
+fn spare_share(shared: &Shared, mailbox: &Mailbox) -> Result<Option<Share>, Failure> {
+    match queue_of(shared, mailbox) {
+        None => Ok(None),
+        Some(queue) => match queue.try_take() {
+            Some(share) => Ok(Some(share)),
+            None => Err(Failure::ConnectionLimit),
+        },
+    }
+}
+
+fn queue_of(shared: &Shared, mailbox: &Mailbox) -> Option<Queue> {
     let server = &mailbox.server;
-    let Some(max) = server.connections_max else {
-        return Ok(None);
-    };
-    let queue = shared.connections.of(&server.host, server.port, max);
+    let max = server.connections_max?;
+    Some(shared.connections.of(&server.host, server.port, max))
+}
+
+/// A share of the server's connections, where there is a limit to them.
+async fn admitted_by_server(shared: &Shared, mailbox: &Mailbox, line: &WatchLine) -> Option<Share> {
+    let queue = queue_of(shared, mailbox)?;
+    let server = &mailbox.server;
+    let max = server.connections_max.unwrap_or_default();
     let detail = format!(
         "waits for one of the {max} connections to {}:{} that all mailboxes share",
         server.host, server.port
     );
-    if purpose != Purpose::Watch {
-        let share = queue.try_take().ok_or((Failure::ConnectionLimit, detail))?;
-        return Ok(Some(share));
-    }
     let told = async {
         tokio::time::sleep(SHARE_WAIT_TOLD).await;
         queued(line, &detail);
         std::future::pending().await
     };
     tokio::select! {
-        share = queue.take() => Ok(share),
+        share = queue.take() => share,
         never = told => never,
     }
 }

@@ -1,10 +1,13 @@
 //! Sessions: which folder they open, how many there may be, and how they end with their token.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postrider_sandbox::{
+    authority::TokenAuthority,
     imap::{Goodbye, Scope},
     mail,
+    mailboxes::Access,
+    token_endpoint::{TokenConfig, TokenEndpoint},
 };
 use time::OffsetDateTime;
 
@@ -139,6 +142,63 @@ async fn a_servers_connections_are_shared_out_and_who_waits_is_told() {
     let other = format!("few{}", (waits + 1) % 3);
     world.ask(&["mailboxes", "pause", &other]).unwrap();
     world.expect_state(&format!("few{waits}"), "watching").await;
+}
+
+/// A server that allows one connection has none for a successor beside it: the session ends with its
+/// token, and the next one is opened at once. Nobody was throttled.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_connection_to_spare_a_session_is_replaced_when_its_token_ends() {
+    let authority = TokenAuthority::new();
+    let config = TokenConfig {
+        lifetime: Duration::from_secs(12),
+        ..TokenConfig::default()
+    };
+    let (tenant, client, secret) = (
+        config.tenant.clone(),
+        config.client_id.clone(),
+        config.secrets[0].clone(),
+    );
+    let tokens = TokenEndpoint::start(config, authority.clone())
+        .await
+        .unwrap();
+    let mut world = World::new(Settings::default()).await;
+    let file = world.dir.path().join("secret");
+    std::fs::write(&file, secret).unwrap();
+    world.settings.more = format!(
+        "[credentials.app]\ntype = \"microsoft\"\ntenant = \"{tenant}\"\nclient_id = \"{client}\"\nauthority = \"{}\"\nclient_secret = {{ file = \"{}\" }}\n{}",
+        tokens.authority_url(),
+        file.display(),
+        beside(&world, "only", 0, "Sent", ", connections_max = 1")
+            .replace("\"lab\"", "\"app\"")
+            .replace(&world.users[0], "one@example.org"),
+    );
+    world
+        .mailboxes
+        .add_account("one@example.org", Access::tokens(&authority));
+    world
+        .mailboxes
+        .add_folder("one@example.org", "Sent")
+        .unwrap();
+    world.start();
+    world.expect_watching(2).await;
+    let end = Instant::now() + Duration::from_secs(30);
+    let mut sent = 0;
+    while Instant::now() < end {
+        let raw = mail::plain(world.next_number(), 200);
+        let now = OffsetDateTime::now_utc();
+        world
+            .mailboxes
+            .deliver("one@example.org", "Sent", raw, now)
+            .unwrap();
+        sent += 1;
+        expect_arrived(&world, sent).await;
+    }
+    assert!(tokens.counters().issued >= 3);
+    let log = world.log();
+    assert!(
+        !log.contains("connection_limit") && !log.contains("throttled"),
+        "{log}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
