@@ -163,6 +163,11 @@ pub struct RenderInput<'a> {
 /// The body as it is sent: a CloudEvents 1.0 event in structured mode (JSON event format), which
 /// Standard Webhooks accepts as a payload. `data` is spliced in as it is stored.
 pub fn render(input: &RenderInput<'_>) -> Bytes {
+    render_at(input).0
+}
+
+/// The same, and where in it `data` begins.
+pub(crate) fn render_at(input: &RenderInput<'_>) -> (Bytes, usize) {
     let mut body = Vec::with_capacity(input.data.len() + ENVELOPE_BYTES);
     let envelope = data::Envelope::of(input);
     write_json(&mut body, &envelope);
@@ -174,6 +179,7 @@ pub fn render(input: &RenderInput<'_>) -> Bytes {
         .strip_prefix(b"{")
         .and_then(|data| data.strip_suffix(b"}"));
     debug_assert!(inner.is_some(), "stored data is no object");
+    let at = body.len();
     body.push(b'{');
     let inner = inner.unwrap_or_default().trim_ascii();
     body.extend_from_slice(inner);
@@ -187,7 +193,7 @@ pub fn render(input: &RenderInput<'_>) -> Bytes {
     body.extend_from_slice(mark);
     write_json(&mut body, &data::Delivery::of(input));
     body.extend_from_slice(b"}}");
-    body.into()
+    (body.into(), at)
 }
 
 fn to_json(value: &impl Serialize) -> Vec<u8> {

@@ -1,8 +1,14 @@
 //! What an endpoint gets: one event becomes one or several requests, in the form that the receiver
 //! takes. A format knows shapes; it sends nothing, and decides nothing about what came of it.
 
+pub mod contents;
+pub mod event;
 pub mod multipart;
+pub mod postmark;
 pub mod raw;
+pub mod template;
+
+mod pieces;
 
 use bytes::Bytes;
 use postrider_core::{delivery::classify::Classifier, event::EventType, time::Wall};
@@ -14,8 +20,11 @@ use url::Url;
 
 use crate::{
     body::{Body, RawMessage},
-    payload::{self, RenderInput},
+    payload::RenderInput,
 };
+use contents::Contents;
+use event::Event;
+use postmark::Postmark;
 
 /// What a request is made of.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +32,8 @@ pub struct Source<'a> {
     pub event: RenderInput<'a>,
     /// The message itself, where the format needs it and the event has one.
     pub raw: Option<&'a RawMessage>,
+    /// What is in it, where the format needs that.
+    pub contents: Option<&'a Contents>,
     /// The time of this attempt.
     pub now: Wall,
 }
@@ -73,25 +84,41 @@ pub enum RenderError {
 #[derive(Clone, Debug)]
 pub enum Format {
     /// CloudEvents and Standard Webhooks in one JSON body.
-    Event { url: Url },
+    Event(Event),
+    /// The JSON that Postmark sends for inbound mail.
+    Postmark(Postmark),
     /// The message itself, as one product takes it.
     Raw(raw::Raw),
+    /// What the operator's templates make of it.
+    Template(template::Template),
 }
 
 impl Format {
     /// Whether the message itself has to be kept for it.
     pub fn needs_raw(&self) -> bool {
         match self {
-            Self::Event { .. } => false,
-            Self::Raw(_) => true,
+            Self::Event(event) => event.needs_raw(),
+            Self::Raw(_) | Self::Postmark(_) => true,
+            Self::Template(template) => template.needs_raw(),
+        }
+    }
+
+    /// Whether the message has to be looked into for it.
+    pub fn needs_contents(&self) -> bool {
+        match self {
+            Self::Event(event) => event.needs_contents(),
+            Self::Postmark(_) => true,
+            Self::Raw(_) => false,
+            Self::Template(template) => template.needs_raw(),
         }
     }
 
     /// What its answers mean, after the endpoint's own rules.
     pub fn classifier(&self) -> Classifier {
         match self {
-            Self::Event { .. } => Classifier::default(),
+            Self::Event(_) | Self::Postmark(_) => Classifier::default(),
             Self::Raw(raw) => raw.classifier(),
+            Self::Template(template) => template.classifier(),
         }
     }
 
@@ -102,20 +129,24 @@ impl Format {
         answers: &[Answer],
     ) -> Result<Option<Rendered>, RenderError> {
         match self {
-            Self::Event { url } => Ok(answers.is_empty().then(|| event(url, source))),
-            Self::Raw(raw) if answers.is_empty() => raw.request(source).map(Some),
-            Self::Raw(_) => Ok(None),
+            // One request is all there is to send.
+            Self::Event(_) | Self::Postmark(_) | Self::Raw(_) if !answers.is_empty() => Ok(None),
+            Self::Event(event) => event.request(source).map(Some),
+            Self::Postmark(postmark) => postmark.request(source).map(Some),
+            Self::Raw(raw) => raw.request(source).map(Some),
+            Self::Template(template) => template.request(source, answers),
         }
     }
 }
 
-fn event(url: &Url, source: &Source<'_>) -> Rendered {
+/// A request with a JSON body.
+fn json(url: &Url, body: Body) -> Rendered {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Rendered {
         method: Method::POST,
         url: url.clone(),
         headers,
-        body: payload::render(&source.event).into(),
+        body,
     }
 }

@@ -120,6 +120,8 @@ pub(super) struct Data<'a> {
     pub(super) authentication: Option<Authenticated<'a>>,
     pub(super) headers: &'a [(String, String)],
     pub(super) parse: Parse,
+    /// The message itself, where an endpoint has it put in.
+    raw: Option<()>,
 }
 
 #[derive(Serialize)]
@@ -183,6 +185,8 @@ pub(super) struct Text<'a> {
     plain_source: Option<&'static str>,
     pub(super) html: Option<&'a str>,
     pub(super) truncated: bool,
+    /// Why there is none here, where an endpoint gets none.
+    omitted_reason: Option<&'static str>,
 }
 
 #[derive(Clone, Copy)]
@@ -203,9 +207,10 @@ pub(super) struct File<'a> {
     sha256: Option<&'a str>,
     disposition: Option<&'a str>,
     content_id: Option<&'a str>,
-    /// Its bytes are never part of the event.
+    /// Whether its bytes are in `content`: an endpoint that gets them has them put in.
     included: bool,
     omitted_reason: Option<&'static str>,
+    content: Option<&'static str>,
     href: Option<&'static str>,
 }
 
@@ -221,6 +226,7 @@ impl<'a> File<'a> {
             content_id: file.content_id.as_deref(),
             included: false,
             omitted_reason: Some("not_configured"),
+            content: None,
             href: None,
         }
     }
@@ -271,6 +277,7 @@ impl<'a> Data<'a> {
                 plain_source: message.text.plain_source.map(|source| source.as_str()),
                 html: message.text.html.as_deref(),
                 truncated: message.text.truncated,
+                omitted_reason: None,
             },
             attachments: Files(&message.attachments),
             auto: Auto::of(&message.auto),
@@ -280,6 +287,7 @@ impl<'a> Data<'a> {
                 status: message.status.as_str(),
                 warnings: message.warnings,
             },
+            raw: None,
         }
     }
 }

@@ -84,16 +84,16 @@ const KEYS: &str = "specversion id source type subject time timestamp dataschema
     data.message data.message.message_id data.message.in_reply_to data.message.references data.message.thread_key \
     data.message.subject data.message.date data.message.date_raw data.message.fingerprint \
     data.from data.sender data.to data.cc data.reply_to data.delivered_to \
-    data.text data.text.plain data.text.plain_source data.text.html data.text.truncated data.attachments \
+    data.text data.text.plain data.text.plain_source data.text.html data.text.truncated data.text.omitted_reason data.attachments \
     data.auto data.auto.auto_submitted data.auto.is_bounce data.auto.list_id data.auto.precedence data.auto.is_list \
     data.auto.out_of_office data.auto.is_calendar data.auto.calendar_method data.auto.bounce data.authentication data.headers \
-    data.parse data.parse.status data.parse.warnings \
+    data.parse data.parse.status data.parse.warnings data.raw \
     data.delivery data.delivery.attempt data.delivery.first_attempt_at data.delivery.replay data.delivery.stepped_aside \
     data.delivery.when_failed data.test";
 const ITEM_KEYS: &str = "data.from.name data.from.address data.to.name data.to.address data.mailbox.labels.team \
     data.attachments.index data.attachments.filename data.attachments.content_type data.attachments.size \
     data.attachments.sha256 data.attachments.disposition data.attachments.content_id data.attachments.included \
-    data.attachments.omitted_reason data.attachments.href \
+    data.attachments.omitted_reason data.attachments.content data.attachments.href \
     data.authentication.authserv_id data.authentication.spf data.authentication.dkim data.authentication.dmarc \
     data.authentication.arc data.authentication.results data.authentication.results.method data.authentication.results.result \
     data.authentication.results.properties data.authentication.results.properties.smtp.mailfrom";

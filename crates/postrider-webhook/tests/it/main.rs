@@ -5,6 +5,7 @@
 )]
 
 mod guard;
+mod inside;
 mod products;
 mod receiver;
 mod sending;

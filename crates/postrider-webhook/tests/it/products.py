@@ -183,6 +183,41 @@ def odoo(path, headers, body):
     return 200, "text/xml", xmlrpc.client.dumps((3,), methodresponse=True)
 
 
+POSTMARK = {
+    "FromName": str, "From": str, "FromFull": dict, "To": str, "ToFull": list, "Cc": str,
+    "CcFull": list, "Bcc": str, "BccFull": list, "OriginalRecipient": str, "Subject": str,
+    "MessageID": str, "ReplyTo": str, "MailboxHash": str, "Date": str, "TextBody": str,
+    "HtmlBody": str, "StrippedTextReply": str, "Tag": str, "MessageStream": str, "Headers": list,
+    "Attachments": list, "RawEmail": str,
+}
+
+
+def postmark(path, headers, body):
+    """A consumer of Postmark's inbound JSON, which believes it only as far as RawEmail agrees."""
+    if headers.get("Content-Type") != "application/json":
+        return 415, "", ""
+    told = json.loads(body)
+    wrong = [key for key, kind in POSTMARK.items() if not isinstance(told.get(key), kind)]
+    for person in [told["FromFull"], *told["ToFull"], *told["CcFull"]]:
+        wrong += [key for key in ("Email", "Name", "MailboxHash") if not isinstance(person[key], str)]
+    raw = email.message_from_string(told["RawEmail"])
+    parts = {
+        part.get_filename(): part.get_payload(decode=True)
+        for part in raw.walk()
+        if part.get_filename() is not None
+    }
+    for file in told["Attachments"]:
+        content = base64.b64decode(file["Content"], validate=True)
+        if content != parts[file["Name"]] or len(content) != file["ContentLength"]:
+            wrong.append(file["Name"])
+    if {"Name": "Message-ID", "Value": raw["Message-ID"]} not in told["Headers"]:
+        wrong.append("Headers")
+    if wrong:
+        return 422, "", str(wrong)
+    taken.append(told)
+    return 200, "", ""
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -211,7 +246,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 PRODUCT = {
-    f.__name__: f for f in (osticket, rt, redmine, action_mailbox, gitlab, discourse, odoo)
+    f.__name__: f for f in (osticket, rt, redmine, action_mailbox, gitlab, discourse, odoo, postmark)
 }[sys.argv[1]]
 server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 print(server.server_port, flush=True)

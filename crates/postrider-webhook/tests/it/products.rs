@@ -30,13 +30,13 @@ use crate::sending::settings;
 const KEY: &str = "the key of this product";
 
 /// A product in a process of its own.
-struct Product {
+pub(crate) struct Product {
     process: Child,
-    base: Url,
+    pub(crate) base: Url,
 }
 
 impl Product {
-    fn start(name: &str) -> Self {
+    pub(crate) fn start(name: &str) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let python = root.join("../../.venv/bin/python");
         let mut process = Command::new(&python)
@@ -59,7 +59,7 @@ impl Product {
         Self { process, base }
     }
 
-    async fn taken(&self) -> Vec<Value> {
+    pub(crate) async fn taken(&self) -> Vec<Value> {
         let url = self.base.join("/taken").unwrap();
         reqwest::get(url).await.unwrap().json().await.unwrap()
     }
@@ -95,7 +95,7 @@ fn message(subject: &str) -> Vec<u8> {
     raw
 }
 
-fn source<'a>(raw: Option<&'a RawMessage>, kind: EventType) -> Source<'a> {
+pub(crate) fn source<'a>(raw: Option<&'a RawMessage>, kind: EventType) -> Source<'a> {
     Source {
         event: RenderInput {
             id: Uuid::from_u128(7),
@@ -115,6 +115,7 @@ fn source<'a>(raw: Option<&'a RawMessage>, kind: EventType) -> Source<'a> {
             when_failed: false,
         },
         raw,
+        contents: None,
         now: now(),
     }
 }

@@ -1,0 +1,220 @@
+//! The event as JSON, with as much of the message in it as the endpoint asks for. What is stored of
+//! an event is the same for all; what an endpoint gets more, or less, is put in here and marked.
+
+use postrider_core::event::EventType;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+use url::Url;
+
+use super::{
+    RenderError, Rendered, Source,
+    contents::{Budget, Contents},
+    json,
+    pieces::Pieces,
+};
+use crate::{
+    body::{Encoding, Piece, RawMessage},
+    payload::{self, RenderInput},
+};
+
+/// How much of the message's body is in the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Texts {
+    None,
+    /// Plain text and html, as far as the event holds them.
+    Text,
+    /// Beside them the message itself.
+    Full,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attachments {
+    /// What they are; not their bytes.
+    Metadata,
+    /// Their bytes as well, so many of all together.
+    Inline { bytes_max: u64 },
+}
+
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub url: Url,
+    pub texts: Texts,
+    pub attachments: Attachments,
+}
+
+impl Event {
+    /// The event as it is stored.
+    pub fn plain(url: Url) -> Self {
+        Self {
+            url,
+            texts: Texts::Text,
+            attachments: Attachments::Metadata,
+        }
+    }
+
+    pub fn needs_raw(&self) -> bool {
+        self.texts == Texts::Full || self.needs_contents()
+    }
+
+    pub fn needs_contents(&self) -> bool {
+        matches!(self.attachments, Attachments::Inline { .. })
+    }
+
+    pub(super) fn request(&self, source: &Source<'_>) -> Result<Rendered, RenderError> {
+        let as_stored = self.texts == Texts::Text && self.attachments == Attachments::Metadata;
+        if as_stored || source.event.event_type != EventType::MessageReceived {
+            return Ok(json(&self.url, payload::render(&source.event).into()));
+        }
+        let data = self.data(source)?;
+        let event = RenderInput {
+            data: data.text(),
+            ..source.event
+        };
+        let (text, at) = payload::render_at(&event);
+        Ok(json(&self.url, data.within(text, at)))
+    }
+
+    /// `data` as this endpoint gets it.
+    fn data(&self, source: &Source<'_>) -> Result<Pieces, RenderError> {
+        let Object(keys) = read(source.event.data.trim_ascii())?;
+        let mut data = Pieces::default();
+        data.push("{");
+        for (number, (key, value)) in keys.iter().enumerate() {
+            data.push(if number > 0 { "," } else { "" });
+            data.json(key)?;
+            data.push(":");
+            match (*key, self.attachments) {
+                ("text", _) if self.texts == Texts::None => data.push(NO_TEXT),
+                ("attachments", Attachments::Inline { bytes_max }) => {
+                    files(&mut data, value, source, bytes_max)?;
+                }
+                ("raw", _) if self.texts == Texts::Full => {
+                    whole(&mut data, source.raw)?;
+                }
+                _ => data.push(value.get()),
+            }
+        }
+        if self.texts == Texts::Full && !keys.iter().any(|(key, _)| *key == "raw") {
+            data.push(",\"raw\":");
+            whole(&mut data, source.raw)?;
+        }
+        data.push("}");
+        Ok(data)
+    }
+}
+
+const NO_TEXT: &str = r#"{"plain":null,"plain_source":null,"html":null,"truncated":false,"omitted_reason":"not_configured"}"#;
+
+/// The message in base64.
+fn whole(data: &mut Pieces, raw: Option<&RawMessage>) -> Result<(), RenderError> {
+    match raw {
+        Some(raw) => {
+            data.push(format!(
+                "{{\"included\":true,\"omitted_reason\":null,\"size\":{},\"content\":",
+                raw.len()
+            ));
+            data.quoted(Piece::whole(raw, Encoding::Base64));
+            data.push("}");
+        }
+        None => data
+            .push(r#"{"included":false,"omitted_reason":"not_stored","size":null,"content":null}"#),
+    }
+    Ok(())
+}
+
+/// The list of attachments, with the bytes of those that fit.
+fn files(
+    data: &mut Pieces,
+    stored: &RawValue,
+    source: &Source<'_>,
+    bytes_max: u64,
+) -> Result<(), RenderError> {
+    let list: Vec<Object<'_>> = read(stored.get().as_bytes())?;
+    let found = source.raw.zip(source.contents);
+    let mut budget = Budget::new(bytes_max);
+    data.push("[");
+    for (number, Object(keys)) in list.iter().enumerate() {
+        data.push(if number > 0 { ",{" } else { "{" });
+        for (key, value) in keys {
+            match *key {
+                "included" | "omitted_reason" | "content" => {}
+                key => {
+                    data.json(&key)?;
+                    data.push(":");
+                    data.push(value.get());
+                    data.push(",");
+                }
+            }
+        }
+        match included(keys, found, &mut budget) {
+            Ok(piece) => {
+                data.push("\"included\":true,\"omitted_reason\":null,\"content\":");
+                data.quoted(piece);
+            }
+            Err(why) => data.push(format!(
+                "\"included\":false,\"omitted_reason\":\"{why}\",\"content\":null"
+            )),
+        }
+        data.push("}");
+    }
+    data.push("]");
+    Ok(())
+}
+
+/// The bytes of the attachment that these keys describe, or why they are not in the event.
+fn included(
+    keys: &[(&str, &RawValue)],
+    found: Option<(&RawMessage, &Contents)>,
+    budget: &mut Budget,
+) -> Result<Piece, &'static str> {
+    let number = |name: &str| -> Option<u64> {
+        let (_, value) = keys.iter().find(|(key, _)| *key == name)?;
+        value.get().parse().ok()
+    };
+    let (raw, contents) = found.ok_or("not_stored")?;
+    let file = number("index")
+        .and_then(|index| contents.attachments.get(usize::try_from(index).ok()?))
+        .ok_or("unreadable")?;
+    if number("size").is_some_and(|size| size != file.size) {
+        // Not what was described: better none than another one's bytes.
+        return Err("unreadable");
+    }
+    if budget.takes(file.size) {
+        Ok(file.piece(raw, Encoding::Base64))
+    } else {
+        Err("too_large")
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, RenderError> {
+    serde_json::from_slice(json)
+        .map_err(|error| RenderError::Other(format!("the stored event cannot be read: {error}")))
+}
+
+/// Keys and their values as they are written, in their order.
+struct Object<'a>(Vec<(&'a str, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut keys = Vec::with_capacity(32);
+                while let Some(entry) = map.next_entry()? {
+                    keys.push(entry);
+                }
+                Ok(Object(keys))
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
