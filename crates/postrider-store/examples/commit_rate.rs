@@ -175,6 +175,7 @@ async fn watch(store: &Store, mailbox: &str) -> WatchKey {
 
 fn settled(receipt: &postrider_store::Receipt) -> Vec<Settlement> {
     let one = |claimed: &postrider_store::Claimed| Settlement {
+        then: postrider_store::Then::Nothing,
         order: None,
         delivery: claimed.delivery,
         at: NOW,
@@ -220,6 +221,8 @@ fn commit(watch: &WatchKey, first: u32, messages: u32) -> Commit {
             order: None,
             endpoint: EndpointKey::from("tickets"),
             leased: true,
+            when_failed: false,
+            twins_since: None,
         }],
     };
     Commit {

@@ -131,8 +131,17 @@ pub(crate) static DELIVERY_NEXT: Shape = Shape {
            AND next.order_key = gone.order_key AND next.order_key IS NOT NULL AND next.state < 2 AND next.aside = 0)",
 };
 
+/// Deliveries that came to their end well, and the time: something is to be done in the mailbox.
+pub(crate) static AFTER_NEW: Shape = Shape {
+    head: "INSERT OR IGNORE INTO after (event, mailbox, subject, since, due) \
+           SELECT event.uuid, mailbox.name, event.subject, v.column2, v.column2 FROM (",
+    width: 2,
+    tail: ") AS v JOIN delivery ON delivery.id = v.column1 AND delivery.state = 2 \
+           JOIN event ON event.id = delivery.event JOIN mailbox ON mailbox.id = event.mailbox",
+};
+
 /// What refers to a row comes after it.
-pub(crate) static ORDER: [&Shape; 16] = [
+pub(crate) static ORDER: [&Shape; 17] = [
     &MAILBOX_NEW,
     &MAILBOX_COUNT,
     &ENDPOINT_NEW,
@@ -146,6 +155,7 @@ pub(crate) static ORDER: [&Shape; 16] = [
     &RAW_NEW,
     &ATTEMPT_NEW,
     &DELIVERY_SETTLE,
+    &AFTER_NEW,
     &DELIVERY_LEASE,
     &DELIVERY_NEW,
     &DELIVERY_NEXT,
@@ -158,7 +168,8 @@ mod tests {
     use super::*;
     use crate::migrate;
 
-    const TABLES: [&str; 9] = [
+    const TABLES: [&str; 10] = [
+        "after",
         "raw",
         "mailbox",
         "watch",

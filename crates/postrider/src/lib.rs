@@ -13,10 +13,12 @@ pub mod shared;
 pub mod system_events;
 pub mod watch_line;
 pub mod watcher;
+mod side;
 
 pub mod diagnosis;
 pub mod doctor;
 pub mod dispatcher;
+pub mod after;
 
 pub mod network;
 pub mod secrets;

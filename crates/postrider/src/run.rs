@@ -40,6 +40,8 @@ pub struct Daemon {
     pub commands: mpsc::Sender<Command>,
     /// Where `/metrics` is served, if it is.
     pub http: Option<std::net::SocketAddr>,
+    /// Where commands are taken over TCP, if they are.
+    pub admin_tcp: Option<std::net::SocketAddr>,
     health: Arc<Health>,
     supervisor: JoinHandle<()>,
     helpers: Vec<JoinHandle<()>>,
@@ -89,8 +91,9 @@ impl Daemon {
         let state = admin::Admin::new(shared.clone(), directory.clone(), commands.clone());
         helpers.push(tokio::spawn(ended_badly(
             "the admin listener",
-            admin::serve(admin, state),
+            admin::serve(admin, state.clone()),
         )));
+        let admin_tcp = admin_over_tcp(&config, state, &mut helpers).await?;
         helpers.push(tokio::spawn(heartbeat::run(
             shared.clone(),
             directory.clone(),
@@ -123,6 +126,7 @@ impl Daemon {
             directory,
             commands,
             http,
+            admin_tcp,
             health,
             supervisor,
             helpers,
@@ -151,6 +155,23 @@ impl Daemon {
                 .store_failed("closing the store", &error);
         }
     }
+}
+
+async fn admin_over_tcp(
+    config: &Config,
+    state: admin::Admin,
+    helpers: &mut Vec<JoinHandle<()>>,
+) -> anyhow::Result<Option<std::net::SocketAddr>> {
+    let Some(settings) = config.admin.tcp.clone() else {
+        return Ok(None);
+    };
+    let door = admin::tcp::bind(&settings)
+        .await
+        .with_context(|| format!("admin.tcp.listen = {}", settings.listen))?;
+    let at = door.at().context("admin.tcp.listen")?;
+    let served = admin::tcp::serve(door, state, settings.allowed_hosts);
+    helpers.push(tokio::spawn(ended_badly("the admin listener over TCP", served)));
+    Ok(Some(at))
 }
 
 /// Opens the store and starts what the watches lean on.
@@ -239,7 +260,7 @@ pub async fn run(config_path: PathBuf, config: Config) -> Result<Ended, StartErr
     let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
     let mut hangup = signal(SignalKind::hangup()).context("signals")?;
     let daemon = Daemon::start(config, config_path, telemetry).await?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), mailboxes = daemon.shared.config().mailboxes.len(), http = ?daemon.http, "postrider runs");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), mailboxes = daemon.shared.config().mailboxes.len(), http = ?daemon.http, admin_tcp = ?daemon.admin_tcp, "postrider runs");
     heartbeat::notify(&[sd_notify::NotifyState::Ready]);
     let dispatcher_failed = daemon.shared.dispatcher.fatal();
     let ended = loop {

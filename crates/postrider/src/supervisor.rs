@@ -501,6 +501,7 @@ fn rests(state: State) -> bool {
 fn only_policy_differs(old: &Mailbox, new: &Mailbox) -> bool {
     Mailbox {
         policy: new.policy.clone(),
+        after: new.after.clone(),
         ..old.clone()
     } == *new
 }

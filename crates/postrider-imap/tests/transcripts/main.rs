@@ -9,6 +9,7 @@
 
 mod script;
 
+mod changes;
 mod folders;
 mod hoodiecrow;
 mod hostile;

@@ -4,6 +4,7 @@ use postrider_core::time::Wall;
 
 use super::Plan;
 use crate::{
+    after::Then,
     codec::delivery,
     model::{Settled, Settlement},
     rows::Value,
@@ -46,6 +47,10 @@ impl Plan<'_> {
                 self.batch.push(&shapes::ATTEMPT_NEW, row);
             }
             let ended = meaning.state != delivery::PENDING;
+            if meaning.state == delivery::DELIVERED && settlement.then == Then::After {
+                let row = [settlement.delivery.into(), at.into()];
+                self.batch.push(&shapes::AFTER_NEW, row);
+            }
             let row: [Value; 14] = [
                 settlement.delivery.into(),
                 meaning.state.into(),

@@ -1,6 +1,7 @@
 //! The store against a real file system: what it promises, and what it does when the disk fails.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod after;
 mod support;
 
 mod commits;

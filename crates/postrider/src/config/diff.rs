@@ -38,6 +38,7 @@ pub enum Aspect {
     /// `idle_cycle`, `flood_limit` and the like: running watches take it up in place.
     Policy,
     TrustedAuthservId,
+    After,
 }
 
 impl Aspect {
@@ -52,6 +53,7 @@ impl Aspect {
             Self::Labels => "labels",
             Self::Policy => "policy",
             Self::TrustedAuthservId => "trusted_authserv_id",
+            Self::After => "after",
         }
     }
 
@@ -59,7 +61,7 @@ impl Aspect {
     pub fn needs_new_session(self) -> bool {
         match self {
             Self::Username | Self::Server | Self::Credential => true,
-            Self::Address | Self::Folders | Self::Endpoints | Self::Labels | Self::Policy | Self::TrustedAuthservId => false,
+            Self::Address | Self::Folders | Self::Endpoints | Self::Labels | Self::Policy | Self::TrustedAuthservId | Self::After => false,
         }
     }
 }
@@ -125,6 +127,7 @@ fn aspects(old: &Mailbox, new: &Mailbox) -> Vec<Aspect> {
         (Aspect::Endpoints, old.endpoints != new.endpoints),
         (Aspect::Labels, old.labels != new.labels),
         (Aspect::Policy, old.policy != new.policy),
+        (Aspect::After, old.after != new.after),
         (Aspect::TrustedAuthservId, old.trusted_authserv_id != new.trusted_authserv_id),
     ]
     .into_iter()
@@ -139,7 +142,8 @@ fn restart_needed(old: &Config, new: &Config) -> Vec<String> {
         ("instance", old.instance != new.instance),
         ("store", old.store != new.store),
         ("http.listen", old.http != new.http),
-        ("admin.listen", old.admin != new.admin),
+        ("admin.listen", old.admin.socket != new.admin.socket),
+        ("admin.tcp", old.admin.tcp != new.admin.tcp),
         ("log", old.log != new.log),
         ("limits", old.limits != new.limits),
     ]

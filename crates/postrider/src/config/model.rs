@@ -1,10 +1,11 @@
 //! The configuration after inheritance and defaults: what the daemon works with. Every piece is
 //! behind an `Arc` and comparable, so that a reload changes only what differs.
 
+mod after;
 mod credential;
 mod transport;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::{BTreeMap, BTreeSet}, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use postrider_core::{
     delivery::{classify::Classifier, order::Order},
@@ -12,8 +13,11 @@ use postrider_core::{
     ids::{CredentialKey, EndpointKey, FolderName, MailboxKey},
     watch::Policy,
 };
-use postrider_webhook::format::raw;
+use postrider_webhook::format::{event, raw};
 
+use crate::routing::When;
+
+pub use after::*;
 pub use credential::*;
 pub use transport::*;
 
@@ -53,6 +57,15 @@ pub struct HttpConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdminConfig {
     pub socket: PathBuf,
+    /// The same over TCP.
+    pub tcp: Option<AdminTcp>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdminTcp {
+    pub listen: SocketAddr,
+    /// What a request's `Host` may say, without its port, in lower case.
+    pub allowed_hosts: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -126,6 +139,10 @@ pub struct Endpoint {
     /// Newest first; the body is signed with all of them.
     pub secret: Vec<SecretRef>,
     pub types: Vec<EventType>,
+    /// Which of these events.
+    pub when: Option<When>,
+    /// Of messages with the same Message-ID only the first within this time.
+    pub suppress_duplicates: Option<Duration>,
     pub max_in_flight: u32,
     pub timeout: Duration,
     pub retry: Retry,
@@ -139,12 +156,19 @@ pub struct Endpoint {
     pub ca_file: Option<PathBuf>,
     pub proxy: Proxy,
     pub transport: Transport,
+    /// Mailboxes in which something is done once it accepted an event of theirs.
+    pub after: Arc<BTreeSet<MailboxKey>>,
 }
 
 /// What an endpoint gets.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EndpointFormat {
-    Event,
+    Event {
+        texts: event::Texts,
+        attachments: event::Attachments,
+    },
+    /// Postmark's JSON for inbound mail.
+    Postmark { attachments_max: u64 },
     /// The message itself, as a product takes it.
     Raw {
         profile: raw::Profile,
@@ -156,15 +180,17 @@ impl EndpointFormat {
     /// The message itself has to be kept for it.
     pub fn needs_raw(&self) -> bool {
         match self {
-            Self::Event => false,
-            Self::Raw { .. } => true,
+            Self::Event { texts, attachments } => {
+                *texts == event::Texts::Full || *attachments != event::Attachments::Metadata
+            }
+            Self::Raw { .. } | Self::Postmark { .. } => true,
         }
     }
 
     /// Secrets beside those that sign.
     fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
         match self {
-            Self::Event => None,
+            Self::Event { .. } | Self::Postmark { .. } => None,
             Self::Raw { key, .. } => key.as_ref(),
         }
         .into_iter()
@@ -179,8 +205,8 @@ impl Endpoint {
     /// It takes messages and nothing else, so there is nothing to ping it with.
     pub fn needs_message(&self) -> bool {
         match self.format {
-            EndpointFormat::Event => false,
-            EndpointFormat::Raw { .. } => true,
+            EndpointFormat::Event { .. } => false,
+            EndpointFormat::Raw { .. } | EndpointFormat::Postmark { .. } => true,
         }
     }
 
@@ -211,6 +237,8 @@ pub struct Mailbox {
     pub endpoints: Arc<[EndpointKey]>,
     pub labels: Arc<BTreeMap<String, String>>,
     pub policy: Arc<Policy>,
+    /// What is done with a message once an endpoint accepted its event.
+    pub after: Option<Arc<After>>,
     /// Whose Authentication-Results are believed.
     pub trusted_authserv_id: Option<Arc<str>>,
 }

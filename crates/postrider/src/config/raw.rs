@@ -1,6 +1,7 @@
 //! The configuration as it is written: one field per key, its meaning and its default. The key
 //! table that files are checked against, the JSON Schema and the reference page come from here.
 
+mod after;
 mod credential;
 mod endpoint;
 
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use after::*;
 pub(crate) use credential::*;
 pub(crate) use endpoint::*;
 
@@ -84,9 +86,17 @@ pub(crate) struct Store {
     /// The most that database and spool may take together; at its end reading stops and the mailbox keeps the mail. Default: the disk's own end.
     #[schemars(extend("x-min" = "16MiB"))]
     pub(crate) budget: Option<Size>,
+    /// What happens at the budget's end. `pause_reading`: the mailboxes keep the mail, deliveries go on, nothing is dropped.
+    pub(crate) budget_action: BudgetAction,
     /// How long delivered events are kept for `events show` and replay. The ledger outlives them.
     #[schemars(extend("x-min" = "1m", "x-max" = "365d"))]
     pub(crate) keep_delivered: Span,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum BudgetAction {
+    PauseReading,
 }
 
 impl Default for Store {
@@ -97,6 +107,7 @@ impl Default for Store {
             allow_network_filesystem: false,
             reserve: Size::mib(8),
             budget: None,
+            budget_action: BudgetAction::PauseReading,
             keep_delivered: Span::days(7),
         }
     }
@@ -122,12 +133,33 @@ impl Default for Http {
 pub(crate) struct Admin {
     /// `unix:PATH`. The socket's mode is 0660.
     pub(crate) listen: String,
+    /// The same commands over TCP, for whoever has a token (`postrider admin token create`).
+    pub(crate) tcp: AdminTcp,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct AdminTcp {
+    /// `ADDRESS:PORT`, or `off`. There is no TLS: a loopback address, or one that only a proxy with TLS reaches.
+    pub(crate) listen: String,
+    /// Host names by which it may be called, without a port; what a request's `Host` says else is refused, so that no web page can reach it by a name of its own. Default: the address, and `localhost` for a loopback one.
+    pub(crate) allowed_hosts: Vec<String>,
+}
+
+impl Default for AdminTcp {
+    fn default() -> Self {
+        Self {
+            listen: "off".to_owned(),
+            allowed_hosts: Vec::new(),
+        }
+    }
 }
 
 impl Default for Admin {
     fn default() -> Self {
         Self {
             listen: "unix:/run/postrider/admin.sock".to_owned(),
+            tcp: AdminTcp::default(),
         }
     }
 }
@@ -314,6 +346,8 @@ pub(crate) struct Settings {
     pub(crate) labels: Option<BTreeMap<String, String>>,
     /// Whose Authentication-Results (RFC 8601) are told in `data.authentication`: the id that the receiving server writes into them, such as `mx.google.com`. An empty text believes the uppermost field if it has no id, as Exchange Online writes it. Only for servers that take out such fields of senders. Default: the server's.
     pub(crate) trusted_authserv_id: Option<String>,
+    /// What is done with a message in its mailbox once an endpoint accepted its event. Default: nothing: reading changes nothing.
+    pub(crate) after: Option<After>,
     /// IDLE is ended and the folder surveyed after this time, whatever the server said; also the interval of polling. Default: the server preset's, else 5m.
     #[schemars(extend("x-min" = "5s", "x-max" = "29m"))]
     pub(crate) idle_cycle: Option<Span>,

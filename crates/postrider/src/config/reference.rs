@@ -75,6 +75,10 @@ pub fn page() -> String {
     for name in ["store", "http", "admin", "log", "limits", "network"] {
         keys(&mut page, root, name, &format!("`[{name}]`"));
     }
+    let admin = root.get("admin").and_then(table_of);
+    if let Some(admin) = admin {
+        keys(&mut page, admin, "tcp", "`[admin.tcp]`");
+    }
     keys(&mut page, root, "servers", "`[servers.NAME]`");
     page.push_str(PRESETS);
     keys(&mut page, root, "credentials", "`[credentials.NAME]`");

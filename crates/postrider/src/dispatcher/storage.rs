@@ -10,7 +10,7 @@ use postrider_core::{
     ids::EndpointKey,
     time::{Monotonic, Wall},
 };
-use postrider_store::{Claimed, Settled, Settlement, Store, StoreError};
+use postrider_store::{Claimed, Settled, Settlement, Store, StoreError, Then};
 
 use crate::clock;
 
@@ -142,7 +142,9 @@ impl Storage {
             .collect();
         let store = self.store.clone();
         self.settling = Some(Box::pin(async move {
+            crate::die::at("settle-begun");
             let result = store.settle(group.clone()).await;
+            crate::die::at("settle-stored");
             (group, result)
         }));
     }
@@ -252,6 +254,9 @@ async fn claim(store: &Store, endpoint: &EndpointKey, wish: &Wish, now: Wall) ->
         Ok(claimed) => claimed,
         Err(error) => return failed(error, wish.release, wish.unorder),
     };
+    if !claimed.is_empty() {
+        crate::die::at("claim-leased");
+    }
     let next_due = if claimed.len() < wish.want && wish.look_ahead {
         let all = store.next_due(now).await;
         Some(all.map(|all| {
@@ -281,5 +286,6 @@ pub(super) fn returned(claimed: &Claimed, now: Wall) -> Settlement {
         status: None,
         note: String::new(),
         took: Duration::ZERO,
+        then: Then::Nothing,
     }
 }

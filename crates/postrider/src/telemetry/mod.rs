@@ -3,6 +3,7 @@
 
 use catalogue::Catalogue;
 
+pub mod after;
 pub mod catalogue;
 pub mod delivery;
 pub mod mail;
@@ -17,6 +18,7 @@ pub struct Telemetry {
     pub delivery: delivery::Delivery,
     pub tokens: tokens::Tokens,
     pub process: process::Process,
+    pub after: after::After,
 }
 
 impl Telemetry {
@@ -27,6 +29,7 @@ impl Telemetry {
             delivery: delivery::Delivery::new(&catalogue)?,
             tokens: tokens::Tokens::new(&catalogue)?,
             process: process::Process::new(&catalogue)?,
+            after: after::After::new(&catalogue)?,
             catalogue,
         })
     }

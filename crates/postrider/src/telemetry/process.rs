@@ -21,6 +21,31 @@ pub struct Process {
     commit: Histogram,
     store_errors: IntCounterVec,
     stalls: IntCounter,
+    admin_refused: IntCounterVec,
+    /// 0: there is room; 1: four fifths of the budget are used; 2: reading is stopped.
+    pub space_level: IntGauge,
+    pub budget_bytes: IntGauge,
+    pub outbox_blocked: IntGaugeVec,
+}
+
+/// Why a request over TCP was refused before anything was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminRefusal {
+    Host,
+    Token,
+    Scope,
+}
+
+impl AdminRefusal {
+    const ALL: [Self; 3] = [Self::Host, Self::Token, Self::Scope];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Token => "token",
+            Self::Scope => "scope",
+        }
+    }
 }
 
 impl Process {
@@ -45,8 +70,16 @@ impl Process {
         for kind in ["full", "fatal", "busy", "other"] {
             store_errors.with_label_values(&[kind]);
         }
+        let admin_refused = c.counters("admin_requests_refused_total", "Requests to the admin API over TCP that were refused, by reason: a foreign Host, no good token, too narrow a scope.", &["reason"])?;
+        for reason in AdminRefusal::ALL {
+            admin_refused.with_label_values(&[reason.as_str()]);
+        }
         Ok(Self {
             quiet: Quiet::default(),
+            admin_refused,
+            space_level: c.gauge("store_space_level", "0: there is room; 1: four fifths of the budget are used; 2: reading is stopped.")?,
+            budget_bytes: c.gauge("store_budget_bytes", "The configured bound for database and spool; 0 where there is none.")?,
+            outbox_blocked: c.gauges("outbox_blocked_events", "Pending deliveries that wait behind another one of their line, by endpoint.", &["endpoint"])?,
             reload_ok: c.gauge("config_last_reload_successful", "1 if the last configuration load succeeded.")?,
             reload_at: c.gauge("config_last_reload_success_timestamp_seconds", "Unix time of the last good configuration load.")?,
             events_created,
@@ -110,6 +143,15 @@ impl Process {
                 StoreError::Busy(_) | StoreError::Other(_) => "postrider tries again by itself",
             };
             tracing::error!(doing, left_out, "{error}; {next}");
+        }
+    }
+
+    /// `from` is an address, which is the operator's own network's.
+    pub fn admin_refused(&self, reason: AdminRefusal, from: std::net::IpAddr) {
+        let name = reason.as_str();
+        self.admin_refused.with_label_values(&[name]).inc();
+        if let Some(left_out) = self.quiet.allow(name, "admin", clock::monotonic()) {
+            tracing::warn!(reason = name, %from, left_out, "a request to the admin API was refused");
         }
     }
 

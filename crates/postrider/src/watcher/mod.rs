@@ -7,7 +7,7 @@ mod diagnose;
 mod opening;
 mod prepare;
 pub(crate) mod session;
-mod trouble;
+pub(crate) mod trouble;
 mod wait;
 
 pub(crate) use trouble::redacted;

@@ -8,6 +8,7 @@
 )]
 
 mod account;
+mod after;
 mod continuity;
 mod crash;
 mod delivery;
@@ -32,8 +33,11 @@ mod world;
 
 mod faults;
 mod inject;
+mod lag;
 mod listed;
+mod places;
 mod post;
 mod prove;
 mod quirks;
+mod receivers;
 mod reliability;

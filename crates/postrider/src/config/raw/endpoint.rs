@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{OneSecretRef, SecretRefs, Span};
+use super::{OneSecretRef, SecretRefs, Size, Span};
 
 /// A webhook destination.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -13,14 +13,24 @@ use super::{OneSecretRef, SecretRefs, Span};
 pub(crate) struct Endpoint {
     /// Where events are posted. https, or http to this machine. No credentials in it.
     pub(crate) url: Option<String>,
-    /// What is posted: `event` (the event as JSON), or `raw` (the message itself, as the product in `raw` takes it).
+    /// What is posted: `event` (the event as JSON), `raw` (the message itself, as the product in `raw` takes it), or `postmark` (the JSON that Postmark sends for inbound mail, with the message in `RawEmail`).
     pub(crate) format: Format,
+    /// event: how much of the message's body is in it: `none`, `text` (the default: plain text and html, as far as `limits.event` allows), or `full` (beside them the whole message, in base64).
+    pub(crate) body: Option<BodyMode>,
+    /// event: `metadata` (the default: what attachments there are) or `inline` (their bytes as well, in base64).
+    pub(crate) attachments: Option<AttachmentMode>,
+    /// event with `attachments = "inline"`, postmark: the most that attachments may have together. What does not fit is left out and marked. Default: `10MiB`.
+    pub(crate) attachments_max: Option<Size>,
     /// raw: which product the endpoint is, and what it is told beside the message.
     pub(crate) raw: Product,
     /// The signing secret (`whsec_…`), by reference. With a list, bodies are signed with all of them. With `format = "raw"` it may be left out.
     pub(crate) secret: Option<SecretRefs>,
     /// The event types to send, or `["*"]` for all.
     pub(crate) types: Vec<String>,
+    /// A condition on each event, such as `data.auto.is_bounce == false and "urgent" in data.message.subject|lower`: a MiniJinja expression over `type`, `subject`, `time` and `data`. An event for which it is not true does not go here. One for which it cannot be evaluated does, and says so (`data.delivery.when_failed`). Default: every event.
+    pub(crate) when: Option<String>,
+    /// Send a message once though it lies in several mailboxes or folders. Of those with the same Message-ID the first is sent; the others are stored as discarded, and counted. Whoever knows a Message-ID can keep a message with the same one from this endpoint. Default: each is sent.
+    pub(crate) suppress_duplicates: Option<SuppressDuplicates>,
     /// Requests that may run at a time.
     #[schemars(range(min = 1, max = 1000))]
     pub(crate) max_in_flight: u32,
@@ -58,9 +68,14 @@ impl Default for Endpoint {
         Self {
             url: None,
             format: Format::Event,
+            body: None,
+            attachments: None,
+            attachments_max: None,
             raw: Product::default(),
             secret: None,
             types: vec!["message.received".to_owned()],
+            when: None,
+            suppress_duplicates: None,
             max_in_flight: 4,
             timeout: Span::seconds(15),
             retry: Retry::default(),
@@ -78,6 +93,32 @@ impl Default for Endpoint {
     }
 }
 
+/// Which messages are the same.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct SuppressDuplicates {
+    /// For how long after one was stored others are left out. At most `store.keep_delivered`: events are not remembered longer.
+    #[schemars(extend("x-min" = "1m", "x-max" = "365d"))]
+    pub(crate) window: Span,
+    /// What they are known by.
+    pub(crate) by: DuplicatesBy,
+}
+
+impl Default for SuppressDuplicates {
+    fn default() -> Self {
+        Self {
+            window: Span::days(1),
+            by: DuplicatesBy::MessageId,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DuplicatesBy {
+    MessageId,
+}
+
 /// A client certificate and its key.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -93,6 +134,22 @@ pub(crate) struct ClientCertificate {
 pub(crate) enum Format {
     Event,
     Raw,
+    Postmark,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum BodyMode {
+    None,
+    Text,
+    Full,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AttachmentMode {
+    Metadata,
+    Inline,
 }
 
 /// A product that takes messages (RFC 5322) over HTTP. `url` is its base URL; its path is added.

@@ -12,7 +12,7 @@ use postrider_core::{
     ids::EndpointKey,
 };
 
-use super::{Findings, format, secrets::references, transport};
+use super::{Findings, format, routing, secrets::references, transport};
 use crate::config::{
     model::{Endpoint, Proxy, Retry},
     problem::nearest,
@@ -32,7 +32,7 @@ pub(super) fn endpoints(
         let format = format::format(&path, written, findings);
         let secret = match (written.format, &written.secret) {
             (raw::Format::Raw, None) => Vec::new(),
-            (raw::Format::Raw | raw::Format::Event, secret) => {
+            (raw::Format::Raw | raw::Format::Event | raw::Format::Postmark, secret) => {
                 references(&format!("{path}.secret"), secret.as_ref(), findings)
             }
         };
@@ -49,6 +49,13 @@ pub(super) fn endpoints(
                 format,
                 secret,
                 types,
+                when: routing::when(&path, written, findings),
+                suppress_duplicates: routing::duplicates(
+                    &path,
+                    written,
+                    raw.store.keep_delivered.0,
+                    findings,
+                ),
                 max_in_flight: written.max_in_flight,
                 timeout: written.timeout.0,
                 retry: retry(&path, &written.retry, findings),
@@ -63,6 +70,7 @@ pub(super) fn endpoints(
                 ca_file,
                 proxy,
                 transport,
+                after: Arc::default(),
             };
             endpoints.insert(key, Arc::new(endpoint));
         }

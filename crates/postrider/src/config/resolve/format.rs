@@ -2,7 +2,10 @@
 //! are missing.
 
 use postrider_core::event::EventType;
-use postrider_webhook::format::raw::Profile;
+use postrider_webhook::format::{
+    event::{Attachments, Texts},
+    raw::Profile,
+};
 
 use super::{Findings, secrets::one};
 use crate::config::{model::EndpointFormat, raw};
@@ -12,17 +15,54 @@ pub(super) fn format(
     written: &raw::Endpoint,
     findings: &mut Findings<'_>,
 ) -> Option<EndpointFormat> {
-    let path = format!("{path}.raw");
+    misplaced(path, written, findings);
+    let attachments_max = written.attachments_max.map_or(ATTACHMENTS_MAX, |size| size.0);
     match written.format {
-        raw::Format::Event => {
-            if let Some(key) = written_keys(&written.raw).next() {
-                let path = format!("{path}.{key}");
-                let what = format!("`{path}` has no effect without `format = \"raw\"`");
-                findings.error(&path, what, "write the format, or remove the key");
-            }
-            Some(EndpointFormat::Event)
-        }
-        raw::Format::Raw => product(&path, &written.raw, findings),
+        raw::Format::Event => Some(EndpointFormat::Event {
+            texts: match written.body {
+                Some(raw::BodyMode::None) => Texts::None,
+                Some(raw::BodyMode::Full) => Texts::Full,
+                Some(raw::BodyMode::Text) | None => Texts::Text,
+            },
+            attachments: match written.attachments {
+                Some(raw::AttachmentMode::Inline) => Attachments::Inline {
+                    bytes_max: attachments_max,
+                },
+                Some(raw::AttachmentMode::Metadata) | None => Attachments::Metadata,
+            },
+        }),
+        raw::Format::Postmark => Some(EndpointFormat::Postmark { attachments_max }),
+        raw::Format::Raw => product(&format!("{path}.raw"), &written.raw, findings),
+    }
+}
+
+/// Base64 of it is what common receivers still take.
+const ATTACHMENTS_MAX: u64 = 10 << 20;
+
+/// Keys of another format than the one that is written.
+fn misplaced(path: &str, written: &raw::Endpoint, findings: &mut Findings<'_>) {
+    let inline = written.attachments == Some(raw::AttachmentMode::Inline);
+    let (event, max) = match written.format {
+        raw::Format::Event => (true, inline),
+        raw::Format::Postmark => (false, true),
+        raw::Format::Raw => (false, false),
+    };
+    let product = match written.format {
+        raw::Format::Raw => None,
+        raw::Format::Event | raw::Format::Postmark => written_keys(&written.raw).next(),
+    };
+    let odd = [
+        product.map(|key| (format!("raw.{key}"), "format = \"raw\"")),
+        (!event && written.body.is_some()).then(|| ("body".to_owned(), "format = \"event\"")),
+        (!event && written.attachments.is_some())
+            .then(|| ("attachments".to_owned(), "format = \"event\"")),
+        (!max && written.attachments_max.is_some())
+            .then(|| ("attachments_max".to_owned(), "attachments = \"inline\"")),
+    ];
+    for (key, wanted) in odd.into_iter().flatten() {
+        let path = format!("{path}.{key}");
+        let what = format!("`{path}` has no effect without `{wanted}`");
+        findings.error(&path, what, "write that, or remove the key");
     }
 }
 
@@ -34,11 +74,16 @@ pub(super) fn types(
     findings: &mut Findings<'_>,
 ) -> Vec<EventType> {
     let others = types.iter().any(|kind| *kind != EventType::MessageReceived);
-    if format == raw::Format::Event || !others {
+    let name = match format {
+        raw::Format::Event => return types,
+        raw::Format::Raw => "raw",
+        raw::Format::Postmark => "postmark",
+    };
+    if !others {
         return types;
     }
     let path = format!("{path}.types");
-    let what = format!("`{path}`: format \"raw\" carries messages alone; other types are not sent");
+    let what = format!("`{path}`: format \"{name}\" carries messages alone; other types are not sent");
     let hint = "leave `types` out, and send the others to an endpoint with format \"event\"";
     findings.warn(&path, what, hint);
     types

@@ -150,7 +150,11 @@ impl<'a> Resolver<'a> {
         let (authserv, _) = source.pick("trusted_authserv_id", |settings| {
             settings.trusted_authserv_id.as_deref().map(Arc::from)
         });
+        let (written, path) = source.pick("after", |settings| settings.after.as_ref());
+        let after =
+            written.and_then(|written| super::after::after(&path, written, &endpoints, findings));
         let mailbox = Mailbox {
+            after: after.map(Arc::new),
             key: MailboxKey::new(source.key),
             username: username.map_or_else(|| address.clone(), |name| name.as_str().into()),
             address,

@@ -1,11 +1,13 @@
 //! From what is written to what the daemon works with: inheritance, defaults, references, and
 //! every check that needs more than one key. It reads no secret and no network.
 
+mod after;
 mod credential;
 mod endpoint;
 mod format;
 mod lead;
 mod mailbox;
+mod routing;
 mod secrets;
 mod server;
 mod settings;
@@ -175,9 +177,10 @@ impl<T: ?Sized + std::fmt::Debug> Shared<T> {
 pub(crate) fn resolve(raw: &raw::Root, findings: &mut Findings<'_>) -> Config {
     let network = settings::network(raw, findings);
     let credentials = credential::credentials(raw, &network.proxy, findings);
-    let endpoints = endpoint::endpoints(raw, &network.proxy, findings);
+    let mut endpoints = endpoint::endpoints(raw, &network.proxy, findings);
     let limits = settings::limits(&raw.limits, findings);
     let mailboxes = mailbox::mailboxes(raw, &network.proxy, &limits, findings);
+    after::tell(&mut endpoints, &mailboxes);
     credential::contradictions(&credentials, mailboxes.values(), findings);
     let store = settings::store(&raw.store, findings);
     let config = Config {

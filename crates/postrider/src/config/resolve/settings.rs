@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use super::Findings;
 use crate::config::{
-    model::{AdminConfig, HttpConfig, Limits, LogConfig, LogFormat, Network, Proxy, StoreConfig},
+    model::{
+        AdminConfig, AdminTcp, HttpConfig, Limits, LogConfig, LogFormat, Network, Proxy,
+        StoreConfig,
+    },
     problem::is_key,
     raw,
 };
@@ -122,7 +125,55 @@ pub(super) fn admin(raw: &raw::Root, findings: &mut Findings<'_>) -> AdminConfig
             "a unix socket's path cannot be longer",
         );
     }
-    AdminConfig { socket }
+    AdminConfig {
+        socket,
+        tcp: admin_tcp(&raw.admin.tcp, findings),
+    }
+}
+
+fn admin_tcp(raw: &raw::AdminTcp, findings: &mut Findings<'_>) -> Option<AdminTcp> {
+    const LISTEN: &str = "admin.tcp.listen";
+    if raw.listen == "off" {
+        return None;
+    }
+    let Ok(listen) = raw.listen.parse::<SocketAddr>() else {
+        let what = format!("`{LISTEN}` is `{}`, which is no ADDRESS:PORT", raw.listen);
+        findings.error(LISTEN, what, "write \"127.0.0.1:9421\" or \"off\"");
+        return None;
+    };
+    if !listen.ip().is_loopback() {
+        let what = format!(
+            "`{LISTEN}` is no loopback address, and there is no TLS: tokens cross the network as they are"
+        );
+        let hint = "listen on 127.0.0.1, or let nobody reach it but a proxy with TLS";
+        findings.warn(LISTEN, what, hint);
+    }
+    let mut allowed_hosts: Vec<String> = raw
+        .allowed_hosts
+        .iter()
+        .map(|host| host.trim_matches(['[', ']']).to_ascii_lowercase())
+        .collect();
+    if let Some(wrong) = allowed_hosts
+        .iter()
+        .find(|host| host.is_empty() || host.contains(['/', '*', ' ', '@']))
+    {
+        let what = format!("`admin.tcp.allowed_hosts` has `{wrong}`, which is no host name");
+        findings.error(
+            "admin.tcp.allowed_hosts",
+            what,
+            "write names alone: \"postrider.example.org\"",
+        );
+    }
+    if allowed_hosts.is_empty() {
+        allowed_hosts.push(listen.ip().to_string());
+        if listen.ip().is_loopback() {
+            allowed_hosts.push("localhost".to_owned());
+        }
+    }
+    Some(AdminTcp {
+        listen,
+        allowed_hosts,
+    })
 }
 
 pub(super) fn log(raw: &raw::Root, findings: &mut Findings<'_>) -> LogConfig {

@@ -6,9 +6,10 @@ use postrider_core::{
         health::{Change, DeadReason, Owed, Verdict},
         skew,
     },
+    event::EventType,
     time::{Now, Wall},
 };
-use postrider_store::{Claimed, Settled, Settlement, StoreError};
+use postrider_store::{Claimed, Settled, Settlement, StoreError, Then};
 
 use super::{
     super::{
@@ -89,6 +90,7 @@ impl Lane {
         if sent.attempt.control() == Control::Disable {
             self.disable(now.wall, &sent.note);
         }
+        let then = self.then(&claimed);
         let (delivery, note, took) = (claimed.delivery, sent.note, sent.took);
         self.storage.put(Settlement {
             delivery,
@@ -98,7 +100,20 @@ impl Lane {
             status,
             note,
             took,
+            then,
         });
+        crate::die::at("outcome-judged");
+    }
+
+    /// Whether something is to be done in the mailbox once this is delivered.
+    fn then(&self, claimed: &Claimed) -> Then {
+        let event = &claimed.event;
+        let is_followed = event.event_type == EventType::MessageReceived
+            && (event.mailbox.as_ref()).is_some_and(|key| self.endpoint.after.contains(key));
+        match is_followed {
+            true => Then::After,
+            false => Then::Nothing,
+        }
     }
 
     /// The receiver asks for nothing more: as if an operator had paused the endpoint.
