@@ -100,6 +100,15 @@ pub enum Refusal {
     Stale,
 }
 
+/// What an operator's order of a new token means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// The next request is due as soon as the endpoint may be asked.
+    Ordered,
+    /// There was one a moment ago: not before `until`.
+    TooSoon { until: Monotonic },
+}
+
 #[derive(Debug)]
 struct Held {
     generation: Generation,
@@ -151,6 +160,7 @@ pub struct Cache {
     flights: u64,
     generations: u64,
     unproven_dropped_at: Option<Monotonic>,
+    renewed_at: Option<Monotonic>,
 }
 
 impl Cache {
@@ -165,6 +175,7 @@ impl Cache {
             flights: 0,
             generations: 0,
             unproven_dropped_at: None,
+            renewed_at: None,
         }
     }
 
@@ -345,6 +356,28 @@ impl Cache {
                 Trouble::Outage => {}
             }
         }
+    }
+
+    /// An operator knows that a new token would say more: consent was granted for instance. Whoever
+    /// logs in from now on waits for it; the one in use serves again only where none comes.
+    pub fn renew(&mut self, now: Monotonic) -> Renewal {
+        let until = self.renewed_at.map(|last| last + self.policy.renew_every);
+        if let Some(until) = until.filter(|until| now < *until) {
+            return Renewal::TooSoon { until };
+        }
+        self.renewed_at = Some(now);
+        self.demand = Demand::Somebody;
+        if let Some(held) = &mut self.held {
+            held.life.refresh_at = held.life.refresh_at.min(now);
+        }
+        if let Some(ongoing) = &mut self.trouble {
+            match ongoing.trouble {
+                Trouble::Refused => ongoing.retry_at = ongoing.retry_at.min(now),
+                // The endpoint's wish for slowness goes before an operator's haste.
+                Trouble::Outage => {}
+            }
+        }
+        Renewal::Ordered
     }
 
     /// A mailbox logged in with this token, which proves it.

@@ -86,19 +86,24 @@ pub(crate) fn refusal(provider: Provider, answer: &Answer, sent: &Sent, now: Wal
         return TokenError::Throttled { retry_after };
     }
     let unavailable = |cause| TokenError::Unavailable { cause, retry_after };
-    if speaks_of_the_endpoint(provider, status) {
-        return unavailable(Cause::Status(status.as_u16()));
-    }
     let Ok(refusal) = serde_json::from_slice::<Refusal>(&answer.body) else {
         return unavailable(Cause::Status(status.as_u16()));
     };
     let error = sent.clean(&refusal.error);
     let description = sent.clean(refusal.error_description.as_deref().unwrap_or_default());
     let codes = codes(refusal.error_codes.as_ref(), &description);
+    // Whoever looks it up, or asks the provider, needs the number.
+    let numbered = |words: &str| codes.first().map(|code| format!("{words} (AADSTS{code})"));
+    if speaks_of_the_endpoint(provider, status) {
+        let status = status.as_u16();
+        let says = numbered(&format!("{error} with HTTP status {status}"));
+        return unavailable(says.map_or(Cause::Status(status), Cause::Says));
+    }
+    let says = || Cause::Says(numbered(&error).unwrap_or_else(|| error.clone()));
     match error.as_str() {
-        "temporarily_unavailable" | "server_error" => unavailable(Cause::Says(error)),
+        "temporarily_unavailable" | "server_error" => unavailable(says()),
         "rate_limit_exceeded" => TokenError::Throttled { retry_after },
-        _ if codes.iter().any(|code| is_transient(*code)) => unavailable(Cause::Says(error)),
+        _ if codes.iter().any(|code| is_transient(*code)) => unavailable(says()),
         _ => TokenError::Refused {
             provider,
             error,

@@ -37,6 +37,8 @@ pub struct TokenPolicy {
     pub throttle_max: Duration,
     /// A token with which no mailbox has logged in yet is dropped at most this often.
     pub drop_unproven_every: Duration,
+    /// An operator may order a new token at most this often.
+    pub renew_every: Duration,
 }
 
 impl Default for TokenPolicy {
@@ -67,6 +69,7 @@ impl Default for TokenPolicy {
             throttle_min: Duration::from_secs(1),
             throttle_max: 60 * MINUTE,
             drop_unproven_every: 5 * MINUTE,
+            renew_every: Duration::from_secs(10),
         }
     }
 }

@@ -482,3 +482,45 @@ fn retry_after_is_seconds_or_a_date() {
     }
     assert!(retry_after("99999999999999999999999", now).is_some_and(|wait| wait > secs(1_000_000)));
 }
+
+#[test]
+fn an_ordered_token_is_waited_for_and_the_old_one_serves_where_none_comes() {
+    let (mut cache, old) = with_token(at(0));
+    assert_eq!(cache.ask(at(100)), Ask::Use(old));
+    assert_eq!(cache.renew(at(100)), Renewal::Ordered);
+    assert_eq!(cache.ask(at(100)), Ask::Wait);
+    let flight = cache.start(at(100)).expect("it is due at once");
+    assert_eq!(flight.purpose(), Purpose::Token);
+    let outage = Failure::Outage { retry_after: None };
+    cache.failed(&flight, outage, at(101), NO_SPREAD);
+    assert_eq!(cache.ask(at(101)), Ask::Use(old), "better than none");
+    let flight = cache.start(at(102)).expect("it is tried again");
+    cache.granted(&flight, at(102), secs(3600), None, NO_SPREAD);
+    assert_eq!(cache.ask(at(103)), Ask::Use(Generation(2)));
+}
+
+#[test]
+fn new_tokens_are_ordered_at_most_every_ten_seconds_and_not_against_a_throttle() {
+    let (mut cache, _) = with_token(at(0));
+    assert_eq!(cache.renew(at(100)), Renewal::Ordered);
+    assert_eq!(cache.renew(at(109)), Renewal::TooSoon { until: at(110) });
+    let flight = cache.start(at(110)).unwrap();
+    let throttled = Failure::Throttled {
+        retry_after: Some(secs(60)),
+    };
+    cache.failed(&flight, throttled, at(110), NO_SPREAD);
+    assert_eq!(cache.renew(at(120)), Renewal::Ordered);
+    assert_eq!(cache.start(at(120)), None);
+    assert!(cache.start(at(170)).is_some());
+}
+
+#[test]
+fn a_refused_credential_is_asked_for_at_once_when_a_token_is_ordered() {
+    let mut cache = cache();
+    cache.ask(at(0));
+    let flight = cache.start(at(0)).unwrap();
+    cache.failed(&flight, Failure::Refused, at(0), NO_SPREAD);
+    assert_eq!(cache.start(at(1)), None);
+    assert_eq!(cache.renew(at(1)), Renewal::Ordered);
+    assert!(cache.start(at(1)).is_some());
+}

@@ -163,6 +163,30 @@ fn a_refusal_is_told_from_an_outage() {
 }
 
 #[test]
+fn an_outage_that_has_a_number_tells_it() {
+    let busy = "AADSTS90033: A transient error has occurred. Please try again.";
+    let table = [
+        (400, "temporarily_unavailable", "[90033]", ""),
+        (400, "server_error", "null", busy),
+        (400, "invalid_request", "[90033]", ""),
+        (503, "temporarily_unavailable", "[90033]", busy),
+    ];
+    for (status, error, codes, description) in table {
+        let body = format!(
+            r#"{{"error":"{error}","error_codes":{codes},"error_description":"{description}"}}"#
+        );
+        let told = read_body(status, &body).unwrap_err();
+        assert_eq!(told.outcome(), "unavailable", "{told:?}");
+        let words = told.to_string();
+        assert!(
+            words.contains(error) && words.contains("AADSTS90033"),
+            "{words}"
+        );
+        assert_eq!(words.contains("503"), status == 503, "{words}");
+    }
+}
+
+#[test]
 fn retry_after_is_read_from_throttle_and_outage() {
     let minute = Some(Duration::from_secs(60));
     let error = read_with(429, Some("60"), "Too Many Requests").unwrap_err();
