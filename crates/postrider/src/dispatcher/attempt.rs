@@ -13,7 +13,9 @@ use postrider_webhook::{
     address::Names,
     body::RawMessage,
     client::{Client, Proxy, Sent, Settings},
-    format::{self, Format, RenderError, Source},
+    format::{
+        Format, RenderError, Source, contents::Contents, event::Event, postmark::Postmark, raw,
+    },
     payload,
     sign::Signer,
 };
@@ -35,6 +37,13 @@ pub(super) struct Post {
     client: Client,
     /// `None`: the endpoint has no signing secret, and needs none.
     signer: Option<Signer>,
+}
+
+/// The message of an event, as far as its format needs it.
+#[derive(Default)]
+struct Kept {
+    raw: Option<RawMessage>,
+    contents: Option<Contents>,
 }
 
 impl Post {
@@ -76,22 +85,24 @@ impl Post {
     }
 
     pub(super) async fn send(self: Arc<Self>, claimed: &Claimed) -> Sent {
-        let raw = match self.message(claimed).await {
-            Ok(raw) => raw,
+        let message = match self.message(claimed).await {
+            Ok(message) => message,
             Err(why) => return failed(Failure::Unsendable, why),
         };
         let mut answers = Vec::new();
         let mut sent = None;
         loop {
             let now = clock::wall();
-            let source = self.source(claimed, raw.as_ref(), now);
+            let source = self.source(claimed, &message, now);
             match self.format.request(&source, &answers) {
                 Ok(Some(rendered)) => {
                     let signer = self.signer.as_ref();
+                    crate::die::at("attempt-rendered");
                     let one = self
                         .client
                         .send(signer, claimed.event.id, now.seconds(), rendered)
                         .await;
+                    crate::die::at("attempt-answered");
                     if one.attempt.class() != Class::Delivered {
                         return one;
                     }
@@ -115,30 +126,37 @@ impl Post {
     }
 
     /// The message itself, where the format takes it and it is kept.
-    async fn message(&self, claimed: &Claimed) -> Result<Option<RawMessage>, String> {
+    async fn message(&self, claimed: &Claimed) -> Result<Kept, String> {
         let event = &claimed.event;
         let Some(store) = self
             .store
             .as_ref()
             .filter(|_| self.format.needs_raw() && event.event_type == EventType::MessageReceived)
         else {
-            return Ok(None);
+            return Ok(Kept::default());
         };
-        match store.raw(event.id).await {
-            Ok(raw) => Ok(raw.map(|raw| match raw {
-                Raw::Bytes(bytes) => RawMessage::Bytes(bytes),
-                Raw::File { path, len } => RawMessage::File { path, len },
-            })),
-            Err(error) => Err(format!("the message cannot be read: {error}")),
-        }
+        let unreadable =
+            |error: &dyn std::fmt::Display| format!("the message cannot be read: {error}");
+        let raw = store
+            .raw(event.id)
+            .await
+            .map_err(|error| unreadable(&error))?;
+        let raw = raw.map(|raw| match raw {
+            Raw::Bytes(bytes) => RawMessage::Bytes(bytes),
+            Raw::File { path, len } => RawMessage::File { path, len },
+        });
+        let contents = match raw.as_ref().filter(|_| self.format.needs_contents()) {
+            Some(raw) => Some(
+                Contents::of(raw)
+                    .await
+                    .map_err(|error| unreadable(&error))?,
+            ),
+            None => None,
+        };
+        Ok(Kept { raw, contents })
     }
 
-    fn source<'a>(
-        &'a self,
-        claimed: &'a Claimed,
-        raw: Option<&'a RawMessage>,
-        now: Wall,
-    ) -> Source<'a> {
+    fn source<'a>(&'a self, claimed: &'a Claimed, message: &'a Kept, now: Wall) -> Source<'a> {
         let event = &claimed.event;
         let event = payload::RenderInput {
             id: event.id,
@@ -157,7 +175,12 @@ impl Post {
             when_failed: claimed.when_failed,
             test: false,
         };
-        Source { event, raw, now }
+        Source {
+            event,
+            raw: message.raw.as_ref(),
+            contents: message.contents.as_ref(),
+            now,
+        }
     }
 }
 
@@ -165,16 +188,26 @@ impl Post {
 fn format(endpoint: &Endpoint, secrets: &SecretList) -> Result<Format, String> {
     let url = endpoint.url.clone();
     Ok(match &endpoint.format {
-        EndpointFormat::Event => Format::Event { url },
+        EndpointFormat::Event { texts, attachments } => Format::Event(Event {
+            url,
+            texts: *texts,
+            attachments: *attachments,
+        }),
+        EndpointFormat::Postmark { attachments_max } => Format::Postmark(Postmark {
+            url,
+            attachments_max: *attachments_max,
+        }),
+        EndpointFormat::Template(template) => Format::Template(template.clone()),
         EndpointFormat::Raw { profile, .. } => {
             let key = secrets.get(endpoint.secret.len());
-            Format::Raw(format::raw::Raw::new(profile.clone(), &url, key)?)
+            Format::Raw(raw::Raw::new(profile.clone(), &url, key)?)
         }
     })
 }
 
 fn signer(endpoint: &Endpoint, secrets: &SecretList) -> Result<Option<Signer>, String> {
-    if endpoint.secret.is_empty() && endpoint.format != EndpointFormat::Event {
+    let is_raw = matches!(endpoint.format, EndpointFormat::Raw { .. });
+    if endpoint.secret.is_empty() && is_raw {
         return Ok(None);
     }
     let live: Vec<SecretString> = (0..endpoint.secret.len())

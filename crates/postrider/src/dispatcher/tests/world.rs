@@ -13,6 +13,7 @@ use postrider_core::{
     ids::EndpointKey,
 };
 use postrider_store::{EventIdentity, NewDelivery, NewEvent, Options, OutboxRow, Store};
+use postrider_webhook::format::event::{Attachments, Texts};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -53,7 +54,10 @@ pub(super) fn endpoint(receiver: &Receiver) -> Endpoint {
     Endpoint {
         key: key(),
         url: format!("http://{}/hook", receiver.at).parse().unwrap(),
-        format: config::EndpointFormat::Event,
+        format: config::EndpointFormat::Event {
+            texts: Texts::Text,
+            attachments: Attachments::Metadata,
+        },
         secret: vec![SecretRef::Env(VARIABLE.to_owned())],
         types: vec![EventType::MessageReceived],
         when: None,
