@@ -30,8 +30,10 @@ pub(crate) async fn login(
     };
     let done = match login {
         Login::Password { username, password } if before.plain => {
-            let reply = plain(username, password.expose_secret())?;
-            sasl(conversation, server, Sasl::Plain, &reply).await
+            let password = password.expose_secret();
+            let reply = plain(username, password)?;
+            let done = sasl(conversation, server, Sasl::Plain, &reply).await;
+            done.map_err(|error| error.without(&[reply.as_str(), password]))
         }
         Login::Password { username, password } => {
             if before.login_disabled {
@@ -39,7 +41,10 @@ pub(crate) async fn login(
                     text: ServerText::new(b"the server takes no passwords (LOGINDISABLED)"),
                 });
             }
-            by_login(conversation, server, username, password.expose_secret()).await
+            let password = password.expose_secret();
+            let quoted = Zeroizing::new(password.replace('\\', "\\\\").replace('"', "\\\""));
+            let done = by_login(conversation, server, username, password).await;
+            done.map_err(|error| error.without(&[quoted.as_str(), password]))
         }
         Login::Token { username, token } => {
             let bearer = match server.oauth {
@@ -47,8 +52,10 @@ pub(crate) async fn login(
                 Mechanism::Auto if before.oauthbearer && !before.xoauth2 => Sasl::OAuthBearer,
                 Mechanism::Auto | Mechanism::XOAuth2 => Sasl::XOAuth2,
             };
-            let reply = bearer_reply(bearer, server, username, token.expose_secret())?;
-            sasl(conversation, server, bearer, &reply).await
+            let token = token.expose_secret();
+            let reply = bearer_reply(bearer, server, username, token)?;
+            let done = sasl(conversation, server, bearer, &reply).await;
+            done.map_err(|error| error.without(&[reply.as_str(), token]))
         }
     };
     done?;

@@ -5,6 +5,8 @@ use std::{fmt, io, time::Duration};
 
 use postrider_core::watch::Failure;
 
+use crate::redact;
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
@@ -167,6 +169,35 @@ impl Error {
                 _ => Failure::Store,
             },
         }
+    }
+
+    /// The same without what was secret in a login: a server may have repeated it.
+    pub(crate) fn without(mut self, secrets: &[&str]) -> Self {
+        match &mut self {
+            Self::Closed { text: Some(text) }
+            | Self::TokenExpired { text }
+            | Self::LoginRefused { text }
+            | Self::NotConnected { text }
+            | Self::Throttled { text, .. }
+            | Self::ConnectionLimit { text }
+            | Self::Unavailable { text }
+            | Self::Refused { text, .. }
+            | Self::FolderMissing { text }
+            | Self::Protocol(Breach::NoResponse(text) | Breach::NoGreeting(text)) => {
+                *text = ServerText(redact::without(&text.0, secrets).into());
+            }
+            Self::Dns { .. }
+            | Self::Connect { .. }
+            | Self::Tls { .. }
+            | Self::Timeout { .. }
+            | Self::Broken { .. }
+            | Self::Closed { text: None }
+            | Self::NoFolderOfRole { .. }
+            | Self::Protocol(_)
+            | Self::Argument { .. }
+            | Self::Sink(_) => {}
+        }
+        self
     }
 
     pub(crate) fn closed() -> Self {

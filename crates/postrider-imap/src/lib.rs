@@ -28,6 +28,7 @@ mod logout;
 mod name;
 mod proxy;
 pub mod read;
+mod redact;
 pub mod role;
 mod search;
 mod select;

@@ -411,3 +411,44 @@ async fn a_refused_first_question_leaves_no_session() {
         assert!(!error.usable());
     }
 }
+
+/// Some servers repeat the line that they refuse, and what a server says is logged and shown.
+#[tokio::test]
+async fn what_a_server_repeats_of_a_login_is_not_told() {
+    let encoded = "dXNlcj11c2VyAWF1dGg9QmVhcmVyIHQwa2VuLXQwa2VuAQE=";
+    let table = [
+        (
+            "LOGINDISABLED",
+            token("user", "t0ken-t0ken"),
+            format!("AUTHENTICATE XOAUTH2 {encoded}"),
+        ),
+        ("IDLE", password(), "LOGIN \"user\" \"secret\"".to_owned()),
+        (
+            "AUTH=PLAIN",
+            password(),
+            format!("AUTHENTICATE PLAIN {PLAIN_REPLY}"),
+        ),
+    ];
+    for (offered, login, line) in table {
+        for end in ["$T NO unknown:", "$T BAD unknown:", "* BYE unknown:"] {
+            let script = Script::new()
+                .say(&[&format!(
+                    "* OK [CAPABILITY IMAP4rev1 SASL-IR {offered}] ready"
+                )])
+                .expect(&line)
+                .say(&[&format!("{end} {line} t0ken-t0ken")])
+                .close();
+            let served = script.serve().await;
+            let error = Session::open(&served.server(), &login).await.err().unwrap();
+            let (text, debug) = (error.to_string(), format!("{error:?}"));
+            for said in [text, debug] {
+                assert!(said.contains("unknown: "), "{said}");
+                for part in [encoded, PLAIN_REPLY, "\"secret\""] {
+                    assert!(!said.contains(part), "{said}");
+                }
+                let is_token = line.contains("XOAUTH2");
+                assert!(!(is_token && said.contains("t0ken")), "{said}");
+            }
+        }
+    }
+}
