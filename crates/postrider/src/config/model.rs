@@ -13,7 +13,7 @@ use postrider_core::{
     ids::{CredentialKey, EndpointKey, FolderName, MailboxKey},
     watch::Policy,
 };
-use postrider_webhook::format::{event, raw};
+use postrider_webhook::format::{event, raw, template::Template};
 
 use crate::routing::When;
 
@@ -174,6 +174,8 @@ pub enum EndpointFormat {
         profile: raw::Profile,
         key: Option<SecretRef>,
     },
+    /// What the operator's templates make of the event.
+    Template(Template),
 }
 
 impl EndpointFormat {
@@ -184,13 +186,14 @@ impl EndpointFormat {
                 *texts == event::Texts::Full || *attachments != event::Attachments::Metadata
             }
             Self::Raw { .. } | Self::Postmark { .. } => true,
+            Self::Template(template) => template.needs_raw(),
         }
     }
 
     /// Secrets beside those that sign.
     fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
         match self {
-            Self::Event { .. } | Self::Postmark { .. } => None,
+            Self::Event { .. } | Self::Postmark { .. } | Self::Template(_) => None,
             Self::Raw { key, .. } => key.as_ref(),
         }
         .into_iter()
@@ -207,6 +210,8 @@ impl Endpoint {
         match self.format {
             EndpointFormat::Event { .. } => false,
             EndpointFormat::Raw { .. } | EndpointFormat::Postmark { .. } => true,
+            // Its steps speak of a message, unless it asks for other types.
+            EndpointFormat::Template(_) => self.types == [EventType::MessageReceived],
         }
     }
 

@@ -4,6 +4,7 @@
 mod after;
 mod credential;
 mod endpoint;
+mod template;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use after::*;
 pub(crate) use credential::*;
 pub(crate) use endpoint::*;
+pub(crate) use template::*;
 
 use super::units::{Size, Span};
 

@@ -191,10 +191,21 @@ impl Walk<'_> {
         let Some(inner) = list_of(shape) else {
             return self.mismatch(path, shape, "a list of tables");
         };
+        // Each has a place of its own: what is wrong with the third is not told with the first's line.
+        let before = self.here.clone();
         let values: Vec<_> = tables
             .iter()
-            .filter_map(|table| self.item(path, &Wrapped(table), inner))
+            .enumerate()
+            .filter_map(|(index, table)| {
+                let path = format!("{path}[{index}]");
+                if let (Some(span), Place::File { .. }) = (table.span(), &before) {
+                    self.here = self.lines.place(span.start);
+                }
+                self.gathered.places.insert(path.clone(), self.here.clone());
+                self.item(&path, &Wrapped(table), inner)
+            })
             .collect();
+        self.here = before;
         Some(Value::from(values))
     }
 

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::config::nearest;
 
-pub(super) static EVENT: LazyLock<Value> = LazyLock::new(|| {
+/// Every key that an event may have, as it is sent.
+static SENT: LazyLock<Value> = LazyLock::new(|| {
     let mut event: Value = serde_json::from_str(&payload::sample()).unwrap_or_default();
     let facts = payload::SystemFacts {
         mailbox: None,
@@ -29,6 +30,14 @@ pub(super) static EVENT: LazyLock<Value> = LazyLock::new(|| {
         for (key, value) in system {
             data.entry(key).or_insert(value);
         }
+    }
+    event
+});
+
+/// What is known of an event before it is stored.
+pub(super) static EVENT: LazyLock<Value> = LazyLock::new(|| {
+    let mut data = SENT["data"].clone();
+    if let Some(data) = data.as_object_mut() {
         // What belongs to an attempt is not known before.
         data.remove("delivery");
         data.remove("test");
@@ -37,14 +46,23 @@ pub(super) static EVENT: LazyLock<Value> = LazyLock::new(|| {
         "type": EventType::MessageReceived.as_str(),
         "subject": "",
         "time": "",
-        "data": event["data"],
+        "data": data,
     })
 });
+
+/// Like [`unknown`], for what is looked up when an event is sent.
+pub(crate) fn unknown_in_template(path: &str) -> Option<Option<String>> {
+    unknown_in(&SENT, path)
+}
 
 /// `Some`: no event has this, with the nearest path that there is. Below lists and what may be null
 /// nothing is said, and labels and headers have the names that people give them.
 pub(super) fn unknown(path: &str) -> Option<Option<String>> {
-    let mut at = &*EVENT;
+    unknown_in(&EVENT, path)
+}
+
+fn unknown_in(event: &Value, path: &str) -> Option<Option<String>> {
+    let mut at = event;
     let mut walked = String::new();
     for (index, part) in path.split('.').enumerate() {
         let Value::Object(keys) = at else {

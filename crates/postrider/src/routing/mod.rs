@@ -8,6 +8,7 @@ use minijinja::value::Serde;
 use postrider_core::{event::EventType, ids::EndpointKey, time::Wall};
 use serde_json::{Value, json};
 
+pub(crate) use known::unknown_in_template;
 pub use when::{Verdict, When, WhenError};
 
 use crate::config::Endpoint;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{OneSecretRef, SecretRefs, Size, Span};
+use super::{OneSecretRef, SecretRefs, Size, Span, Template};
 
 /// A webhook destination.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -23,7 +23,9 @@ pub(crate) struct Endpoint {
     pub(crate) attachments_max: Option<Size>,
     /// raw: which product the endpoint is, and what it is told beside the message.
     pub(crate) raw: Product,
-    /// The signing secret (`whsec_…`), by reference. With a list, bodies are signed with all of them. With `format = "raw"` it may be left out.
+    /// template: requests to the product's own API.
+    pub(crate) template: Template,
+    /// The signing secret (`whsec_…`), by reference. With a list, bodies are signed with all of them. With `format = "raw"` or `"template"` it may be left out.
     pub(crate) secret: Option<SecretRefs>,
     /// The event types to send, or `["*"]` for all.
     pub(crate) types: Vec<String>,
@@ -72,6 +74,7 @@ impl Default for Endpoint {
             attachments: None,
             attachments_max: None,
             raw: Product::default(),
+            template: Template::default(),
             secret: None,
             types: vec!["message.received".to_owned()],
             when: None,
@@ -134,6 +137,7 @@ pub(crate) struct ClientCertificate {
 pub(crate) enum Format {
     Event,
     Raw,
+    Template,
     Postmark,
 }
 

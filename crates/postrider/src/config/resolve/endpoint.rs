@@ -29,12 +29,16 @@ pub(super) fn endpoints(
         let path = format!("endpoints.{name}");
         findings.check_key(&path, name);
         let url = url(&path, written, findings);
-        let format = format::format(&path, written, findings);
+        let format = format::format(&path, url.as_ref(), written, findings);
         let secret = match (written.format, &written.secret) {
-            (raw::Format::Raw, None) => Vec::new(),
-            (raw::Format::Raw | raw::Format::Event | raw::Format::Postmark, secret) => {
-                references(&format!("{path}.secret"), secret.as_ref(), findings)
-            }
+            (raw::Format::Raw | raw::Format::Template, None) => Vec::new(),
+            (
+                raw::Format::Raw
+                | raw::Format::Event
+                | raw::Format::Postmark
+                | raw::Format::Template,
+                secret,
+            ) => references(&format!("{path}.secret"), secret.as_ref(), findings),
         };
         let types = types(&path, &written.types, findings);
         let types = format::types(&path, written.format, types, findings);

@@ -6,17 +6,21 @@ use postrider_webhook::format::{
     event::{Attachments, Texts},
     raw::Profile,
 };
+use url::Url;
 
-use super::{Findings, secrets::one};
+use super::{Findings, secrets::one, template};
 use crate::config::{model::EndpointFormat, raw};
 
 pub(super) fn format(
     path: &str,
+    url: Option<&Url>,
     written: &raw::Endpoint,
     findings: &mut Findings<'_>,
 ) -> Option<EndpointFormat> {
     misplaced(path, written, findings);
-    let attachments_max = written.attachments_max.map_or(ATTACHMENTS_MAX, |size| size.0);
+    let attachments_max = written
+        .attachments_max
+        .map_or(ATTACHMENTS_MAX, |size| size.0);
     match written.format {
         raw::Format::Event => Some(EndpointFormat::Event {
             texts: match written.body {
@@ -33,6 +37,10 @@ pub(super) fn format(
         }),
         raw::Format::Postmark => Some(EndpointFormat::Postmark { attachments_max }),
         raw::Format::Raw => product(&format!("{path}.raw"), &written.raw, findings),
+        raw::Format::Template => {
+            template::template(path, url, &written.template, attachments_max, findings)
+                .map(EndpointFormat::Template)
+        }
     }
 }
 
@@ -44,15 +52,20 @@ fn misplaced(path: &str, written: &raw::Endpoint, findings: &mut Findings<'_>) {
     let inline = written.attachments == Some(raw::AttachmentMode::Inline);
     let (event, max) = match written.format {
         raw::Format::Event => (true, inline),
-        raw::Format::Postmark => (false, true),
+        raw::Format::Postmark | raw::Format::Template => (false, true),
         raw::Format::Raw => (false, false),
     };
     let product = match written.format {
         raw::Format::Raw => None,
-        raw::Format::Event | raw::Format::Postmark => written_keys(&written.raw).next(),
+        raw::Format::Event | raw::Format::Postmark | raw::Format::Template => {
+            written_keys(&written.raw).next()
+        }
     };
+    let templated = written.format == raw::Format::Template;
     let odd = [
         product.map(|key| (format!("raw.{key}"), "format = \"raw\"")),
+        (!templated && !written.template.steps.is_empty())
+            .then(|| ("template.steps".to_owned(), "format = \"template\"")),
         (!event && written.body.is_some()).then(|| ("body".to_owned(), "format = \"event\"")),
         (!event && written.attachments.is_some())
             .then(|| ("attachments".to_owned(), "format = \"event\"")),
@@ -75,7 +88,8 @@ pub(super) fn types(
 ) -> Vec<EventType> {
     let others = types.iter().any(|kind| *kind != EventType::MessageReceived);
     let name = match format {
-        raw::Format::Event => return types,
+        // A template says with `when` what it makes of which event.
+        raw::Format::Event | raw::Format::Template => return types,
         raw::Format::Raw => "raw",
         raw::Format::Postmark => "postmark",
     };
@@ -83,7 +97,8 @@ pub(super) fn types(
         return types;
     }
     let path = format!("{path}.types");
-    let what = format!("`{path}`: format \"{name}\" carries messages alone; other types are not sent");
+    let what =
+        format!("`{path}`: format \"{name}\" carries messages alone; other types are not sent");
     let hint = "leave `types` out, and send the others to an endpoint with format \"event\"";
     findings.warn(&path, what, hint);
     types

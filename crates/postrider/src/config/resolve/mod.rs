@@ -11,6 +11,7 @@ mod routing;
 mod secrets;
 mod server;
 mod settings;
+mod template;
 mod transport;
 
 use std::{
