@@ -37,6 +37,7 @@ pub use admin_tokens::{NewToken, TokenRow};
 pub use after::{AfterCount, AfterRow, Then, Tried};
 pub use audit::{Act, AuditRow, Deed};
 pub use model::*;
+pub use room::Level;
 pub use repair::{Cancelled, DeliveryState, Discarded, Id, Never, Replay, Replayed, Selection};
 pub use spool::{Spool, SpoolWriter};
 pub use store::Store;

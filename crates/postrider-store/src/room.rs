@@ -17,6 +17,40 @@ use crate::model::Space;
 /// With less than this free, reading does not resume, however small the reserve is.
 const RESUME_FREE_MIN: u64 = 1024 * 1024;
 
+/// How room stands, as operators are told of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    #[default]
+    Fine,
+    /// Four fifths of the budget are used: there is time to do something.
+    Low,
+    /// Reading is stopped.
+    Full,
+}
+
+/// Per cent of the budget at which room is low, and below which it is fine again.
+const LOW_FROM: u64 = 80;
+const FINE_BELOW: u64 = 75;
+
+impl Space {
+    /// `before` keeps it from going to and fro.
+    pub fn level(&self, before: Level) -> Level {
+        let from = if before == Level::Fine {
+            LOW_FROM
+        } else {
+            FINE_BELOW
+        };
+        let is_low = |budget: u64| self.used() >= budget / 100 * from;
+        if self.low() {
+            Level::Full
+        } else if self.budget.is_some_and(is_low) {
+            Level::Low
+        } else {
+            Level::Fine
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Room {
     db: PathBuf,
@@ -194,4 +228,25 @@ fn write_zeros(mut file: &File, bytes: u64) -> io::Result<()> {
         left -= now;
     }
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_low_from_four_fifths_on_and_fine_again_below_three_quarters() {
+        let space = |used: u64, full: Option<&str>| Space {
+            db_bytes: used,
+            budget: Some(1_000),
+            full: full.map(str::to_owned),
+            ..Space::default()
+        };
+        assert_eq!(space(799, None).level(Level::Fine), Level::Fine);
+        assert_eq!(space(800, None).level(Level::Fine), Level::Low);
+        assert_eq!(space(760, None).level(Level::Low), Level::Low);
+        assert_eq!(space(749, None).level(Level::Full), Level::Fine);
+        assert_eq!(space(10, Some("disk")).level(Level::Fine), Level::Full);
+        assert_eq!(Space::default().level(Level::Low), Level::Fine);
+    }
 }

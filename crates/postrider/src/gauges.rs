@@ -191,6 +191,10 @@ impl Gauges {
                         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
                     }
                     process
+                        .outbox_blocked
+                        .with_label_values(&[endpoint])
+                        .set(i64::try_from(row.blocked).unwrap_or(i64::MAX));
+                    process
                         .outbox_oldest
                         .with_label_values(&[endpoint])
                         .set(row.oldest_pending.map_or(0, Wall::seconds));
@@ -199,9 +203,11 @@ impl Gauges {
             Err(error) => process.store_failed("counting the outbox", &error),
         }
         match self.shared.store.space().await {
-            Ok(space) => process
-                .outbox_bytes
-                .set(i64::try_from(space.used()).unwrap_or(i64::MAX)),
+            Ok(space) => {
+                let bytes = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+                process.outbox_bytes.set(bytes(space.used()));
+                process.budget_bytes.set(bytes(space.budget.unwrap_or(0)));
+            }
             Err(error) => process.store_failed("measuring the store", &error),
         }
     }

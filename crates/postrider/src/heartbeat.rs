@@ -7,7 +7,7 @@ use crate::{
     clock, directory::Directory, gauges, http::Health, shared::Shared, telemetry::mail::State,
 };
 use postrider_core::event::EventType;
-use postrider_store::StoreError;
+use postrider_store::{Level, StoreError};
 
 const BEAT: Duration = Duration::from_secs(5);
 
@@ -20,7 +20,7 @@ const LOOK_AT_MESSAGES: Duration = Duration::from_secs(120);
 
 pub async fn run(shared: Arc<Shared>, directory: Arc<Directory>, health: Arc<Health>) {
     let mut expected = clock::monotonic() + BEAT;
-    let mut low_since = None;
+    let mut level = Level::Fine;
     let mut messages_due = expected;
     loop {
         tokio::time::sleep(BEAT).await;
@@ -32,7 +32,7 @@ pub async fn run(shared: Arc<Shared>, directory: Arc<Directory>, health: Arc<Hea
         expected = now + BEAT;
         // Forgetting what was delivered long ago goes through the writer in small steps, so it is
         // the proof that the writer lives.
-        let keep = if low_since.is_some() {
+        let keep = if level == Level::Full {
             // Room is worth more than the memory of what was delivered.
             Duration::ZERO
         } else {
@@ -40,7 +40,7 @@ pub async fn run(shared: Arc<Shared>, directory: Arc<Directory>, health: Arc<Hea
         };
         let mut pruned = shared.store.prune(clock::wall(), keep).await.map(drop);
         if pruned.is_ok() && now >= messages_due {
-            pruned = prune_messages(&shared, low_since.is_some()).await;
+            pruned = prune_messages(&shared, level == Level::Full).await;
             messages_due = now + LOOK_AT_MESSAGES;
         }
         match proven(pruned) {
@@ -65,13 +65,17 @@ pub async fn run(shared: Arc<Shared>, directory: Arc<Directory>, health: Arc<Hea
                 }
             }
         }
-        space(&shared, &mut low_since).await;
+        space(&shared, &mut level).await;
     }
 }
 
 /// Drops the messages themselves where every endpoint is done with them.
 async fn prune_messages(shared: &Shared, is_low: bool) -> Result<(), StoreError> {
-    let keep = if is_low { Duration::ZERO } else { KEEP_MESSAGES };
+    let keep = if is_low {
+        Duration::ZERO
+    } else {
+        KEEP_MESSAGES
+    };
     let pruned = shared.store.prune_raw(clock::wall(), keep).await;
     pruned.map(drop)
 }
@@ -86,28 +90,21 @@ fn proven(beat: Result<(), StoreError>) -> Result<(), StoreError> {
     }
 }
 
-/// Tells by an event when room runs low and when it is back.
-async fn space(shared: &Arc<Shared>, low_since: &mut Option<postrider_core::time::Wall>) {
+/// Tells by an event when room runs low, when reading stops, and when either is over.
+async fn space(shared: &Arc<Shared>, level: &mut Level) {
+    let process = &shared.telemetry.process;
     let space = match shared.store.space().await {
         Ok(space) => space,
-        Err(error) => {
-            return shared
-                .telemetry
-                .process
-                .store_failed("measuring the store", &error);
-        }
+        Err(error) => return process.store_failed("measuring the store", &error),
     };
-    let now = clock::wall();
-    let (event_type, started) = match (*low_since, space.low()) {
-        (None, true) => {
-            *low_since = Some(now);
-            (EventType::StoreSpaceLow, now)
-        }
-        (Some(_), false) => {
-            *low_since = None;
-            (EventType::StoreSpaceRecovered, now)
-        }
-        (None, false) | (Some(_), true) => return,
+    let before = std::mem::replace(level, space.level(*level));
+    process.space_level.set(match *level {
+        Level::Fine => 0,
+        Level::Low => 1,
+        Level::Full => 2,
+    });
+    let Some((event_type, reason, hint)) = space_news(before, *level) else {
+        return;
     };
     crate::system_events::emit(
         shared,
@@ -115,13 +112,38 @@ async fn space(shared: &Arc<Shared>, low_since: &mut Option<postrider_core::time
             event_type,
             mailbox: None,
             scope: "store",
-            started,
-            reason: event_type.as_str(),
+            started: clock::wall(),
+            reason,
             detail: &space.to_string(),
-            hint: "free disk space or raise store.budget; the mailboxes keep the mail meanwhile",
+            hint,
         },
     )
     .await;
+}
+
+/// What a change of level means: type, reason, hint.
+fn space_news(before: Level, now: Level) -> Option<(EventType, &'static str, &'static str)> {
+    match (before, now) {
+        (Level::Fine, Level::Fine) | (Level::Low, Level::Low) | (Level::Full, Level::Full) => None,
+        (Level::Fine, Level::Low) => Some((
+            EventType::StoreSpaceLow,
+            "budget_low",
+            "raise store.budget, or look what waits: postrider endpoints list; at its end reading pauses",
+        )),
+        (Level::Fine | Level::Low, Level::Full) => Some((
+            EventType::StoreSpaceLow,
+            "reading_paused",
+            "free disk space or raise store.budget; the mailboxes keep the mail meanwhile",
+        )),
+        (Level::Full, Level::Low) => Some((
+            EventType::StoreSpaceRecovered,
+            "reading_resumed",
+            "mail is read again, though there is little room",
+        )),
+        (Level::Low | Level::Full, Level::Fine) => {
+            Some((EventType::StoreSpaceRecovered, "room", ""))
+        }
+    }
 }
 
 /// Tells systemd, where it listens.

@@ -114,11 +114,7 @@ impl Daemon {
             endpoints,
             credentials,
         });
-        let supervisor = tokio::spawn(guarded(
-            "the supervisor",
-            supervised,
-            shared.clone(),
-        ));
+        let supervisor = tokio::spawn(guarded("the supervisor", supervised, shared.clone()));
         telemetry.process.config_loaded(config.mailboxes.len());
         health.set_ready(Ready::Yes);
         Ok(Self {
@@ -170,7 +166,10 @@ async fn admin_over_tcp(
         .with_context(|| format!("admin.tcp.listen = {}", settings.listen))?;
     let at = door.at().context("admin.tcp.listen")?;
     let served = admin::tcp::serve(door, state, settings.allowed_hosts);
-    helpers.push(tokio::spawn(ended_badly("the admin listener over TCP", served)));
+    helpers.push(tokio::spawn(ended_badly(
+        "the admin listener over TCP",
+        served,
+    )));
     Ok(Some(at))
 }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use postrider_core::{ids::EndpointKey, time::Wall, watch};
 
+use postrider_store::Level;
+
 use super::api;
 use crate::config;
 
@@ -40,7 +42,7 @@ impl From<postrider_store::Space> for api::Space {
         Self {
             used_bytes: space.used(),
             budget_bytes: space.budget,
-            low: space.low(),
+            low: space.level(Level::Fine) != Level::Fine,
             disk_free_bytes: space.disk_free,
             full: space.full,
         }

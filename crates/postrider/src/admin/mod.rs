@@ -16,5 +16,6 @@ mod process;
 mod repair;
 mod reread;
 mod server;
+pub(crate) mod tcp;
 
 pub use server::{Admin, bind, serve};

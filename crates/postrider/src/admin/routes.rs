@@ -82,6 +82,20 @@ pub(super) fn router() -> Router<Admin> {
     })
 }
 
+/// What a token needs for this request; `None`: there is no such thing to ask.
+pub(super) fn needed(method: &Method, path: &str) -> Option<Scope> {
+    // HEAD is answered by what answers GET.
+    let method = if *method == Method::HEAD {
+        &Method::GET
+    } else {
+        method
+    };
+    all()
+        .iter()
+        .find(|route| route.path == path && route.method == *method)
+        .map(|route| route.scope)
+}
+
 fn look(path: &'static str, what: &'static str, handler: MethodRouter<Admin>) -> Route {
     Route::new((Method::GET, path), Scope::Read, what, handler)
 }

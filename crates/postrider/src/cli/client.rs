@@ -1,14 +1,21 @@
 //! Asks the running daemon over its admin socket: one HTTP/1.1 request per connection. It never
 //! opens the daemon's database.
 
-use std::{io, marker::PhantomData, path::PathBuf, time::Duration};
+use std::{
+    io,
+    marker::PhantomData,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::{net::UnixStream, time::timeout};
+use url::Url;
 
 use super::failure::{Exit, Failure};
 use crate::admin::api;
@@ -20,8 +27,18 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(90);
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 
 pub(crate) struct Client {
-    socket: PathBuf,
+    at: At,
 }
+
+/// Where the daemon is asked.
+enum At {
+    Socket(PathBuf),
+    /// With a token, if there is one: without it the daemon says what is missing.
+    Url(Url, Option<SecretString>),
+}
+
+/// The variable that holds the token for [`At::Url`].
+const TOKEN: &str = "POSTRIDER_ADMIN_TOKEN";
 
 /// An answer, as a type to show and as the JSON that came.
 pub(crate) struct Answer<T> {
@@ -83,7 +100,30 @@ impl Target {
 
 impl Client {
     pub(crate) fn new(socket: PathBuf) -> Self {
-        Self { socket }
+        Self {
+            at: At::Socket(socket),
+        }
+    }
+
+    /// A socket, or a URL where it looks like one.
+    pub(crate) fn at(place: PathBuf) -> Result<Self, Failure> {
+        let text = place.to_string_lossy();
+        if !text.starts_with("http://") && !text.starts_with("https://") {
+            return Ok(Self::new(place));
+        }
+        let url = Url::parse(&text)
+            .map_err(|error| Failure::new(Exit::Failed, format!("--socket {text}: {error}")))?;
+        let token = std::env::var(TOKEN).ok().map(SecretString::from);
+        Ok(Self {
+            at: At::Url(url, token),
+        })
+    }
+
+    fn name(&self) -> String {
+        match &self.at {
+            At::Socket(socket) => socket.display().to_string(),
+            At::Url(url, _) => url.origin().ascii_serialization(),
+        }
     }
 
     pub(crate) async fn get<T>(&self, target: Target) -> Result<Answer<T>, Failure> {
@@ -110,22 +150,27 @@ impl Client {
         target: Target,
         body: Bytes,
     ) -> Result<Answer<T>, Failure> {
-        let stream = self.connect().await?;
-        let exchanged = timeout(ANSWER_TIME_MAX, exchange(stream, method, &target, body)).await;
+        let exchanged = match &self.at {
+            At::Socket(socket) => {
+                let stream = connect(socket).await?;
+                timeout(ANSWER_TIME_MAX, exchange(stream, method, &target, body)).await
+            }
+            At::Url(url, token) => {
+                let asked = over_tcp(url, token.as_ref(), (method, &target, body));
+                timeout(ANSWER_TIME_MAX, asked).await
+            }
+        };
         let (status, body) = match exchanged {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
-                let error = format!(
-                    "the daemon at {} did not answer: {error}",
-                    self.socket.display()
-                );
+                let error = format!("the daemon at {} did not answer: {error}", self.name());
                 return Err(Failure::new(Exit::Unreachable, error).hint("look into its log"));
             }
             Err(_) => {
                 let seconds = ANSWER_TIME_MAX.as_secs();
                 let error = format!(
                     "the daemon at {} did not answer within {seconds} s",
-                    self.socket.display()
+                    self.name()
                 );
                 return Err(Failure::new(Exit::Unreachable, error).hint("look into its log"));
             }
@@ -142,15 +187,16 @@ impl Client {
             None => Err(Failure::new(Exit::Failed, "the daemon's answer is no JSON")),
         }
     }
+}
 
-    async fn connect(&self) -> Result<UnixStream, Failure> {
-        let socket = self.socket.display();
-        let error = match timeout(CONNECT_TIME_MAX, UnixStream::connect(&self.socket)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => error,
-            Err(_) => io::Error::from(io::ErrorKind::TimedOut),
-        };
-        Err(match error.kind() {
+async fn connect(path: &Path) -> Result<UnixStream, Failure> {
+    let socket = path.display();
+    let error = match timeout(CONNECT_TIME_MAX, UnixStream::connect(path)).await {
+        Ok(Ok(stream)) => return Ok(stream),
+        Ok(Err(error)) => error,
+        Err(_) => io::Error::from(io::ErrorKind::TimedOut),
+    };
+    Err(match error.kind() {
             io::ErrorKind::PermissionDenied => {
                 Failure::new(Exit::Unreachable, format!("no access to the admin socket {socket}"))
                     .hint("become the service's user or a member of its group, or root")
@@ -162,7 +208,6 @@ impl Client {
             _ => Failure::new(Exit::Unreachable, format!("no postrider answers at {socket}: {error}"))
                 .hint("is it running (`systemctl status postrider`)?"),
         })
-    }
 }
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
@@ -199,6 +244,30 @@ async fn exchange(
             _ = &mut connection, if open => open = false,
         }
     }
+}
+
+/// Nothing is followed and nothing goes through a proxy: the token is for the one that is named.
+async fn over_tcp(
+    url: &Url,
+    token: Option<&SecretString>,
+    (method, target, body): (Method, &Target, Bytes),
+) -> Result<(StatusCode, Bytes), Failed> {
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIME_MAX)
+        .build()?;
+    let mut request = http
+        .request(method, url.join(&target.text())?)
+        .header("content-type", "application/json")
+        .body(body);
+    if let Some(token) = token {
+        request = request.bearer_auth(token.expose_secret());
+    }
+    let answer = request.send().await.map_err(reqwest::Error::without_url)?;
+    let status = answer.status();
+    let body = Limited::new(reqwest::Body::from(answer), ANSWER_BYTES_MAX);
+    Ok((status, body.collect().await?.to_bytes()))
 }
 
 fn refusal(status: StatusCode, json: Option<Value>) -> Failure {

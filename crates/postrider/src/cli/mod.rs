@@ -137,7 +137,7 @@ fn ask(
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Failed, format!("no runtime: {error}")))?;
-    runtime.block_on(command(&Client::new(socket)))
+    runtime.block_on(command(&Client::at(socket)?))
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
