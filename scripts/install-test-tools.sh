@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs what `make test` needs beside Rust: Dovecot for the tests to start themselves, promtool and
 # systemd-analyze to check the deployment files, openssl for certificates in all their files, Python's
-# venv with PyJWT, cargo-nextest. Debian 12; may be run again at any time. No system service is started.
+# venv with PyJWT, Node with two packages, cargo-nextest. Debian 12; may be run again at any time. No system service is started.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(dovecot-imapd dovecot-lmtpd prometheus python3-venv systemd procps openssl)
+command -v node >/dev/null && command -v npm >/dev/null || packages+=(nodejs npm)
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then
@@ -39,9 +40,10 @@ if ! command -v cargo-nextest >/dev/null && [ ! -x "$HOME/.cargo/bin/cargo-nexte
 fi
 
 # The schemas that the Kubernetes files are checked against, the library that judges the assertions
-# which postrider signs, and a parser for the PowerShell that it prints, as there is no PowerShell here.
+# which postrider signs, a parser for the PowerShell that it prints, as there is no PowerShell here, and
+# the library that receivers verify with.
 python_packages=(kubernetes-validate==1.37.0 PyJWT==2.15.1 cryptography==50.0.2
-    tree-sitter==0.26.1 tree-sitter-powershell==0.26.4)
+    tree-sitter==0.26.1 tree-sitter-powershell==0.26.4 standardwebhooks==1.1.0)
 if ! .venv/bin/python -c "
 import importlib.metadata, sys
 for package in sys.argv[1:]:
@@ -52,10 +54,14 @@ for package in sys.argv[1:]:
     .venv/bin/pip install --quiet --disable-pip-version-check "${python_packages[@]}"
 fi
 
-# A small IMAP server of independent origin, which XOAUTH2 is checked against.
-hoodiecrow=2.1.0
-installed=$(node -p 'require("./.node/node_modules/hoodiecrow-imap/package.json").version' 2>/dev/null || true)
-if [ "$installed" != "$hoodiecrow" ]; then
-    timeout 300 npm install --prefix .node --no-audit --no-fund --ignore-scripts --loglevel=error \
-        "hoodiecrow-imap@$hoodiecrow"
-fi
+# A small IMAP server of independent origin, which XOAUTH2 is checked against, and the library that
+# receivers verify with.
+node_packages=(hoodiecrow-imap@2.1.0 standardwebhooks@1.1.1)
+for package in "${node_packages[@]}"; do
+    installed=$(node -p "require('./.node/node_modules/${package%@*}/package.json').version" 2>/dev/null || true)
+    if [ "$installed" != "${package##*@}" ]; then
+        timeout 300 npm install --prefix .node --no-audit --no-fund --ignore-scripts --loglevel=error \
+            "${node_packages[@]}"
+        break
+    fi
+done

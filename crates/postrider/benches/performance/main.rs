@@ -3,7 +3,7 @@
 //! disk, a bare IDLE client, one bare `UID FETCH`. It never measures a debug build.
 //!
 //! `POSTRIDER_BENCH_QUICK=1` makes a small run that writes no document, `POSTRIDER_BENCH_ONLY=memory`
-//! (or `latency`, `catchup`) a part of it, `POSTRIDER_BENCH_DIR` another place for the store, `POSTRIDER_BENCH_BINARY` another daemon.
+//! (or `latency`, `catchup`, `backlog`) a part of it, `POSTRIDER_BENCH_DIR` another place for the store, `POSTRIDER_BENCH_BINARY` another daemon.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,6 +16,7 @@ mod daemon;
 mod disk;
 mod raw_client;
 
+mod backlog;
 mod catchup;
 mod latency;
 mod memory;
@@ -39,6 +40,8 @@ pub(crate) struct Size {
     pub(crate) catchup_messages: usize,
     pub(crate) catchup_runs: usize,
     pub(crate) memory_mailboxes: &'static [usize],
+    /// Deliveries that wait at a dead endpoint.
+    pub(crate) backlog: u32,
 }
 
 const WHOLE: Size = Size {
@@ -47,6 +50,7 @@ const WHOLE: Size = Size {
     catchup_messages: 10_000,
     catchup_runs: 3,
     memory_mailboxes: &[100, 1000, 5000],
+    backlog: 1_000_000,
 };
 const QUICK: Size = Size {
     latency_mailboxes: 20,
@@ -54,6 +58,7 @@ const QUICK: Size = Size {
     catchup_messages: 500,
     catchup_runs: 1,
     memory_mailboxes: &[20, 100],
+    backlog: 20_000,
 };
 
 fn main() {
@@ -83,6 +88,9 @@ async fn run() {
     }
     if wanted("memory") {
         report.memory = memory::measure(size, &folder).await;
+    }
+    if wanted("backlog") {
+        report.backlog = Some(backlog::measure(size, &folder).await);
     }
     report.disk = disk.spread();
     report.load_after = machine::load();

@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, fs};
 
 use crate::{
+    backlog::Backlog,
     catchup::{self, CatchUp},
     latency::Latency,
     memory::Row,
@@ -49,6 +50,7 @@ pub(crate) struct Report {
     pub(crate) latency: Option<Latency>,
     pub(crate) catchup: Option<CatchUp>,
     pub(crate) memory: Vec<Row>,
+    pub(crate) backlog: Option<Backlog>,
 }
 
 impl Report {
@@ -61,6 +63,7 @@ impl Report {
             latency: None,
             catchup: None,
             memory: Vec::new(),
+            backlog: None,
         }
     }
 
@@ -79,7 +82,30 @@ impl Report {
         self.latency_text(&mut text);
         self.catchup_text(&mut text);
         self.memory_text(&mut text);
+        self.backlog_text(&mut text);
         text
+    }
+
+    fn backlog_text(&self, text: &mut String) {
+        let Some(backlog) = &self.backlog else { return };
+        line(text, "\n### A claim and a settlement, in ms\n");
+        line(text, "| | p50 | p95 | p99 | max |\n|---|---|---|---|---|");
+        line(
+            text,
+            &format!("| nothing else waits | {} |", backlog.alone.cells()),
+        );
+        line(
+            text,
+            &format!(
+                "| {} deliveries wait at a dead endpoint | {} |",
+                backlog.pending,
+                backlog.beside.cells()
+            ),
+        );
+        line(
+            text,
+            "\nOn the store itself, one delivery after the other; both are commits of their own.",
+        );
     }
 
     fn latency_text(&self, text: &mut String) {

@@ -187,6 +187,17 @@ impl World {
         daemon.wait().unwrap();
     }
 
+    /// Whether the process is there and no zombie.
+    pub(crate) fn is_running(&mut self) -> bool {
+        let daemon = self.daemon.as_mut().expect("the daemon was started");
+        daemon.try_wait().unwrap().is_none()
+    }
+
+    /// Forgets a daemon that has ended by itself.
+    pub(crate) fn reap(&mut self) {
+        self.daemon = None;
+    }
+
     pub(crate) fn signal(&self, signal: &str) {
         assert!(
             Command::new("kill")
