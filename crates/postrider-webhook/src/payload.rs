@@ -12,6 +12,7 @@ use postrider_core::{
     message::Message,
     time::Wall,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -19,6 +20,7 @@ mod data;
 mod fit;
 mod machine;
 mod sample;
+pub mod schema;
 
 #[cfg(test)]
 mod tests;
@@ -33,7 +35,7 @@ const ENVELOPE_BYTES: usize = 2 << 10;
 pub const BODY_BYTES_MIN: usize = 12 << 10;
 
 /// The mailbox that an event is about.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct MailboxRef<'a> {
     pub id: &'a str,
     pub address: &'a str,
@@ -91,7 +93,7 @@ pub fn message_data(
 }
 
 /// The facts of a system event.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct SystemFacts<'a> {
     pub mailbox: Option<MailboxRef<'a>>,
     /// What it is about: a folder, an endpoint, a credential, `store`.
@@ -104,6 +106,7 @@ pub struct SystemFacts<'a> {
     pub hint: Option<&'a str>,
     /// When the state began.
     #[serde(serialize_with = "data::wall")]
+    #[schemars(with = "schema::Time")]
     pub since: Wall,
     /// Only where a login failed; else the keys are not there.
     #[serde(flatten)]
@@ -111,7 +114,7 @@ pub struct SystemFacts<'a> {
 }
 
 /// Why a login failed and what to do.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct DiagnosisFacts<'a> {
     /// A stable name.
     pub cause: &'a str,

@@ -4,26 +4,31 @@ use postrider_core::{
     message::{Address, Attachment, Message, Warnings},
     time::Wall,
 };
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::{
     MailboxRef, MessageContext, RenderInput,
     machine::{Authenticated, Auto},
+    schema::{ReplayMark, Time},
 };
 
 /// What CloudEvents and Standard Webhooks ask for, around `data`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Envelope<'a> {
     specversion: &'static str,
     #[serde(serialize_with = "display")]
+    #[schemars(with = "String", extend("format" = "uuid"))]
     id: uuid::Uuid,
     source: String,
     r#type: &'static str,
     subject: &'a str,
     #[serde(serialize_with = "wall")]
+    #[schemars(with = "Time")]
     time: Wall,
     #[serde(serialize_with = "wall")]
+    #[schemars(with = "Time")]
     timestamp: Wall,
     dataschema: String,
     partitionkey: Option<&'a str>,
@@ -69,11 +74,13 @@ fn urn(text: &str) -> String {
 }
 
 /// What differs from attempt to attempt.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Delivery<'a> {
     attempt: u32,
     #[serde(serialize_with = "wall_or_null")]
+    #[schemars(with = "Option<Time>")]
     first_attempt_at: Option<Wall>,
+    #[schemars(with = "Option<ReplayMark>")]
     replay: Option<Replay<'a>>,
     stepped_aside: bool,
     when_failed: bool,
@@ -102,51 +109,62 @@ impl<'a> Delivery<'a> {
 }
 
 /// `data` of a `message.received` event. References only; what is cut is cut here.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Data<'a> {
     mailbox: MailboxRef<'a>,
     folder: &'a str,
     pub(super) imap: Imap<'a>,
     pub(super) message: Identity<'a>,
+    #[schemars(with = "Vec<Person<'a>>")]
     pub(super) from: People<'a>,
     pub(super) sender: Option<Person<'a>>,
+    #[schemars(with = "Vec<Person<'a>>")]
     pub(super) to: People<'a>,
+    #[schemars(with = "Vec<Person<'a>>")]
     pub(super) cc: People<'a>,
+    #[schemars(with = "Vec<Person<'a>>")]
     pub(super) reply_to: People<'a>,
+    #[schemars(with = "Vec<String>")]
     pub(super) delivered_to: &'a [String],
     pub(super) text: Text<'a>,
+    #[schemars(with = "Vec<File<'a>>")]
     pub(super) attachments: Files<'a>,
     pub(super) auto: Auto<'a>,
     pub(super) authentication: Option<Authenticated<'a>>,
+    #[schemars(with = "Vec<(String, String)>")]
     pub(super) headers: &'a [(String, String)],
     pub(super) parse: Parse,
     /// The message itself, where an endpoint has it put in.
+    #[schemars(with = "Option<String>")]
     raw: Option<()>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Imap<'a> {
     uid: u32,
     uidvalidity: u32,
     #[serde(serialize_with = "wall_or_null")]
+    #[schemars(with = "Option<Time>")]
     internal_date: Option<Wall>,
     size: u64,
+    #[schemars(with = "Vec<String>")]
     pub(super) flags: &'a [String],
     folder: &'a str,
     gmail: Option<Gmail>,
 }
 
 /// As decimal text: JSON's numbers do not hold 64 bits everywhere.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Gmail {
     message_id: String,
     thread_id: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Identity<'a> {
     pub(super) message_id: Option<&'a str>,
     pub(super) in_reply_to: Option<&'a str>,
+    #[schemars(with = "Vec<String>")]
     pub(super) references: &'a [String],
     pub(super) thread_key: Option<&'a str>,
     pub(super) subject: Option<&'a str>,
@@ -155,7 +173,7 @@ pub(super) struct Identity<'a> {
     fingerprint: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Person<'a> {
     pub(super) name: Option<&'a str>,
     pub(super) address: Option<&'a str>,
@@ -179,7 +197,7 @@ impl Serialize for People<'_> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Text<'a> {
     pub(super) plain: Option<&'a str>,
     plain_source: Option<&'static str>,
@@ -198,7 +216,7 @@ impl Serialize for Files<'_> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct File<'a> {
     index: u32,
     filename: Option<&'a str>,
@@ -232,10 +250,11 @@ impl<'a> File<'a> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Parse {
     status: &'static str,
     #[serde(serialize_with = "codes")]
+    #[schemars(with = "Vec<String>")]
     pub(super) warnings: Warnings,
 }
 

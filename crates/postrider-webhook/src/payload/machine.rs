@@ -2,9 +2,10 @@
 //! found out about the sender.
 
 use postrider_core::message::{self, AuthResult, Authentication};
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Auto<'a> {
     auto_submitted: Option<&'a str>,
     is_bounce: bool,
@@ -36,9 +37,10 @@ impl<'a> Auto<'a> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Bounce<'a> {
     pub(super) original_message_id: Option<&'a str>,
+    #[schemars(with = "Vec<Recipient<'a>>")]
     pub(super) recipients: Recipients<'a>,
 }
 
@@ -51,7 +53,7 @@ impl Serialize for Recipients<'_> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Recipient<'a> {
     address: Option<&'a str>,
     action: Option<&'a str>,
@@ -71,7 +73,7 @@ impl<'a> Recipient<'a> {
 }
 
 /// What the trusted server says. Of several fields of its own the first that tells of a method counts.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Authenticated<'a> {
     authserv_id: &'a str,
     spf: Option<&'a str>,
@@ -79,6 +81,7 @@ pub(super) struct Authenticated<'a> {
     dmarc: Option<&'a str>,
     arc: Option<&'a str>,
     #[serde(serialize_with = "results")]
+    #[schemars(with = "Vec<Told<'a>>")]
     pub(super) results: Vec<&'a AuthResult>,
 }
 
@@ -116,10 +119,11 @@ impl<'a> Authenticated<'a> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Told<'a> {
     method: &'a str,
     result: &'a str,
+    #[schemars(with = "std::collections::BTreeMap<String, String>")]
     properties: Properties<'a>,
 }
 
