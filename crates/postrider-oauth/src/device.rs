@@ -28,6 +28,9 @@ const INTERVAL_MAX: Duration = Duration::from_secs(60);
 /// The code's life where the answer names none; 15 minutes at Microsoft, 30 at Google.
 const LIFE: Duration = Duration::from_secs(900);
 
+/// Nobody types longer; a longer time may not even fit a clock.
+const LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// Characters of a device code that are plausible; Microsoft's has about 200.
 const CODE_BYTES_MAX: usize = 16 * 1024;
 
@@ -200,7 +203,8 @@ fn read(body: &[u8]) -> Result<DeviceCode, TokenError> {
             .and_then(web_address),
         expires_in: seconds(answer.expires_in.as_ref())
             .filter(|life| !life.is_zero())
-            .unwrap_or(LIFE),
+            .unwrap_or(LIFE)
+            .min(LIFE_MAX),
         interval: seconds(answer.interval.as_ref())
             .filter(|interval| !interval.is_zero())
             .unwrap_or(INTERVAL)
@@ -241,6 +245,8 @@ mod tests {
         let least = br#"{"device_code":"d","user_code":" a\u001b[2J ","verification_uri":"https://x.example/d","interval":0}"#;
         let code = read(least).unwrap();
         assert_eq!((code.expires_in, code.interval), (LIFE, INTERVAL));
+        let absurd = br#"{"device_code":"d","user_code":"u","verification_uri":"https://x.example/d","expires_in":1e19}"#;
+        assert_eq!(read(absurd).unwrap().expires_in, LIFE_MAX);
         assert_eq!(code.user_code, "a[2J");
         let table = [
             "",
