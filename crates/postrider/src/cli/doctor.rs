@@ -27,6 +27,9 @@ use crate::{
     },
 };
 
+/// Mailboxes that a line of commands may name.
+const LOOPED_MAX: usize = 20;
+
 pub(crate) fn doctor(
     file: &Path,
     socket: Option<&Path>,
@@ -137,10 +140,10 @@ fn verdict(report: &Report) -> Result<(), Failure> {
     let of = count(report.mailboxes.len(), "mailbox", "mailboxes");
     let what = match (failed, open) {
         (0, 0) => "not all of it could be proven".to_owned(),
-        (failed, 0) => format!("{failed} of {of} cannot be read"),
+        (failed, 0) => format!("{failed} of {of} did not pass"),
         (0, open) => format!("{open} that must stay shut can be opened"),
         (failed, open) => {
-            format!("{failed} of {of} cannot be read, {open} that must stay shut can be opened")
+            format!("{failed} of {of} did not pass, {open} that must stay shut can be opened")
         }
     };
     match report.verdict() {
@@ -199,6 +202,7 @@ fn report_text(report: &Report, daemon: Option<&api::Status>) -> String {
             proof.words()
         );
         text += &format!("\n{}", fold("must not open  ", &clean(&told)));
+        text += &lines("fix", &proof.fix);
     }
     text += &receipts_text(&report.mailboxes);
     text += &match daemon {
@@ -258,7 +262,7 @@ fn many_text(mailboxes: &[MailboxReport]) -> String {
     for group in summary::groups(mailboxes) {
         text += &format!("\n{}\n", group.headline());
         text += &lines("", std::slice::from_ref(&group.what));
-        text += &lines("fix once", &group.fix);
+        text += &lines("fix once", &repair(&group));
         if let (false, Some(first)) = (group.or.is_empty(), group.mailboxes.first()) {
             text += &lines(
                 "or",
@@ -270,6 +274,26 @@ fn many_text(mailboxes: &[MailboxReport]) -> String {
         }
     }
     text
+}
+
+/// A loop over hundreds of addresses is read by nobody: one script does it for all of them.
+fn repair(group: &Group) -> Vec<String> {
+    let is_loop = |line: &&String| line.contains("ForEach-Object");
+    let loops = group.fix.iter().filter(is_loop);
+    // With a name to be filled in it is no application's grant, which is all that the script gives.
+    let is_whole = loops.clone().all(|line| !line.contains("'<"));
+    if group.mailboxes.len() <= LOOPED_MAX || loops.count() == 0 || !is_whole {
+        return group.fix.clone();
+    }
+    let fix = group.fix.iter().filter(|line| !is_loop(line));
+    let mut lines: Vec<String> = fix.cloned().collect();
+    lines.retain(|line| !line.starts_with("Connect-ExchangeOnline"));
+    lines.push(format!(
+        "postrider setup exchange --credential {} > setup.ps1",
+        group.credential
+    ));
+    lines.push("one script for an Exchange administrator, for all mailboxes; it does what is missing (`--json` has the single commands)".to_owned());
+    lines
 }
 
 /// Read receipts, once for all mailboxes that they concern.

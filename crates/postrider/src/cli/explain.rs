@@ -127,7 +127,11 @@ fn folders_text(explanation: &api::Explanation, now: Wall) -> String {
         let held = shown.and_then(|shown| shown.hold.as_ref());
         table.row([
             folder.name.clone(),
-            format!("{} ago", age(&folder.last_life, now)),
+            // Before the first look it counts from the start, which is no sign of life.
+            match shown.is_some_and(|shown| shown.last_proven.is_none()) {
+                true => "never".to_owned(),
+                false => format!("{} ago", age(&folder.last_life, now)),
+            },
             wake.map(|wake| format!("{} {} ago", why_text(&wake.why), age(&wake.at, now)))
                 .unwrap_or_default(),
             wake.map(found_text).unwrap_or_default(),

@@ -240,9 +240,23 @@ fn known(
                 "no credential is an application's access to Exchange",
             )
             .hint("--tenant and --mailboxes say what is to be set up without one")),
-            _ => Err(Failure::new(Exit::Failed, "several credentials could be meant").hint(choice)),
+            several => match in_use(several, config).as_slice() {
+                [one] if args.mailboxes.is_empty() => Ok(Some((*one).clone())),
+                _ => Err(
+                    Failure::new(Exit::Failed, "several credentials could be meant").hint(choice),
+                ),
+            },
         },
     }
+}
+
+/// Those that a mailbox names.
+fn in_use<'a>(several: &'a [Known], config: &Config) -> Vec<&'a Known> {
+    let names = |known: &&Known| {
+        let mut mailboxes = config.mailboxes.values();
+        mailboxes.any(|mailbox| mailbox.credential.as_str() == known.name)
+    };
+    several.iter().filter(names).collect()
 }
 
 /// Those of the command line, else all that use the credential, by the name they log in with: that

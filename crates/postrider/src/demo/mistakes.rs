@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use postrider_sandbox::{
-    imap::{Refusal, Scope, ThrottleStyle},
+    imap::{Goodbye, Refusal, Scope, ThrottleStyle},
     mailboxes::Access,
     receiver::Behaviour,
     token_endpoint::{TokenConfig, TokenTrouble},
@@ -16,7 +16,7 @@ use super::world::{World, address};
 /// The mailbox of those mistakes that concern one.
 const MAILBOX: &str = "support";
 const NONE: &str = "none";
-const THROTTLED: Duration = Duration::from_secs(120);
+const THROTTLED: Duration = Duration::from_secs(60);
 
 /// A word for it, and what is wrong then.
 const ALL: &[(&str, &str)] = &[
@@ -40,10 +40,7 @@ const ALL: &[(&str, &str)] = &[
         "too-wide",
         "the application opens ceo, which must stay shut",
     ),
-    (
-        "throttled",
-        "the mailbox support is throttled for two minutes",
-    ),
+    ("throttled", "the mailbox support is throttled for a minute"),
     ("receiver-refuses", "the receiver answers 401"),
     ("receiver-fails", "the receiver answers 503"),
 ];
@@ -170,7 +167,7 @@ fn make(world: &World, word: &str) -> anyhow::Result<()> {
     if word != NONE {
         world
             .imap
-            .drop_sessions(Scope::User(&user), &postrider_sandbox::imap::Goodbye::Eof);
+            .drop_sessions(Scope::User(&user), &Goodbye::Expired);
     }
     Ok(())
 }

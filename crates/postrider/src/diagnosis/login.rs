@@ -71,6 +71,36 @@ fn history(facts: &Facts<'_>) -> Vec<String> {
         .collect()
 }
 
+/// How the access to a mailbox that must stay shut is taken away.
+pub fn shut(facts: &Facts<'_>) -> Vec<String> {
+    let names = Names(facts);
+    let is_exchange = facts
+        .mailbox
+        .is_some_and(|mailbox| mailbox.provider == Provider::Exchange);
+    if !is_exchange {
+        return vec![
+            "take this access away where it was given: at the mail server, or where the account is \
+             administrated"
+                .to_owned(),
+        ];
+    }
+    let holder = match facts.credential.is_application() {
+        true => names.object_id(),
+        false => "'<the user who signed in>'".to_owned(),
+    };
+    vec![
+        names.connect(),
+        format!(
+            "Get-MailboxPermission -Identity {} | fl User,AccessRights   # who may open it",
+            names.mailbox()
+        ),
+        format!(
+            "Remove-MailboxPermission -Identity {} -User {holder} -AccessRights FullAccess",
+            names.mailbox()
+        ),
+    ]
+}
+
 /// All that looks like this at Exchange, the likelier first.
 fn exchange(names: &Names<'_>, refusal: Refusal) -> Vec<Possible> {
     let facts = names.0;

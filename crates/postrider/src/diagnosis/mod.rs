@@ -25,6 +25,7 @@ pub use cause::{Cause, Nature};
 pub use claims::check as claims;
 pub use facts::{Before, CredentialFacts, Facts, MailboxFacts, Others, Proof, Provider, Way};
 pub use let_in::LetIn;
+pub use login::shut;
 pub use names::quoted;
 pub use network::mail;
 pub use token::{access, no_secret, token};

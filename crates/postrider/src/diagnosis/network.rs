@@ -155,9 +155,9 @@ fn server(at: &Place, error: &Error) -> Told {
         ),
         Error::Throttled { .. } => Told::new(
             Cause::ServerThrottles,
-            format!("{host} asks for slowness"),
+            format!("{host} slows this mailbox down"),
             [
-                "nothing to do: it gets it".to_owned(),
+                "nothing to do: postrider waits for as long as it is told to".to_owned(),
                 "if it lasts: look for another program that reads the same mailbox".to_owned(),
             ],
         ),
@@ -269,7 +269,7 @@ fn certificate(facts: &Facts<'_>, at: &Place, why: &CertificateError) -> Told {
         _ => told(
             Cause::TlsFailed,
             format!("the certificate of {host} cannot be used"),
-            "set ca_file to the authority's certificate; a self-signed server certificate is no authority's".to_owned(),
+            "set ca_file to its authority's certificate; a self-signed one works where it is made with `-addext basicConstraints=critical,CA:FALSE` (openssl req -x509), as its own ca_file".to_owned(),
         ),
     }
 }

@@ -77,6 +77,14 @@ pub fn access(facts: &Facts<'_>, failure: &CredentialFailure) -> Diagnosis {
 /// There is nothing to ask for a token with: a secret that cannot be read, or nobody signed in.
 pub fn no_secret(facts: &Facts<'_>, detail: &str) -> Diagnosis {
     let credential = &facts.credential.key;
+    // Whoever read the secret knows best what it lacks.
+    let (detail, hint) = match detail.split_once("; hint: ") {
+        Some((detail, hint)) => (detail, hint),
+        None => (
+            detail,
+            "it must exist, hold the secret alone, and be readable by the user that runs postrider",
+        ),
+    };
     let told = match facts.credential.way {
         Way::Delegated | Way::GoogleDelegated => Told::new(
             Cause::SignInNeeded,
@@ -92,7 +100,7 @@ pub fn no_secret(facts: &Facts<'_>, detail: &str) -> Diagnosis {
             Cause::SecretUnreadable,
             "the credential's secret cannot be read",
             [format!(
-                "check what [credentials.{credential}] refers to: the file must exist, hold the secret alone, and be readable by the user that runs postrider"
+                "check what [credentials.{credential}] refers to: {hint}"
             )],
         ),
     };

@@ -15,6 +15,8 @@ pub struct Proof {
     pub credential: CredentialKey,
     pub address: String,
     pub shown: Shown,
+    /// What shuts it, where it is open.
+    pub fix: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +56,7 @@ impl Proof {
             "address": self.address,
             "shown": shown,
             "why": why,
+            "fix": self.fix,
         })
     }
 

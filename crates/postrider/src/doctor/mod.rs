@@ -30,7 +30,7 @@ use tokio::{
 use self::{
     access::Admitted,
     endpoint::Pinged,
-    forbidden::{Elsewhere, Proof},
+    forbidden::{Elsewhere, Proof, Shown},
     report::{MailboxReport, Outcome, Report, Step, StepName},
     server::Reached,
     visit::Failed,
@@ -349,14 +349,44 @@ impl Doctor {
                     elsewhere,
                 )
                 .await;
+                let fix = match shown {
+                    Shown::Opened => self.shut(mailbox, address).await,
+                    Shown::Refused | Shown::Nothing(_) => Vec::new(),
+                };
                 proofs.push(Proof {
                     credential: mailbox.credential.clone(),
                     address: address.clone(),
                     shown,
+                    fix,
                 });
             }
         }
         proofs
+    }
+}
+
+impl Doctor {
+    /// What takes the access of `mailbox` to `address` away.
+    async fn shut(&self, mailbox: &Arc<Mailbox>, address: &str) -> Vec<String> {
+        let Some(credential) = self.config.credentials.get(&mailbox.credential) else {
+            return Vec::new();
+        };
+        let credential = CredentialFacts::of(credential);
+        let about = MailboxFacts {
+            address: address.to_owned(),
+            username: address.to_owned(),
+            ..MailboxFacts::of(mailbox, &credential, "")
+        };
+        let admitted = self.admitted(mailbox).await;
+        diagnosis::shut(&Facts {
+            credential: &credential,
+            mailbox: Some(&about),
+            claims: admitted.claims.as_ref(),
+            others: Others::LetIn,
+            before: Before::Unknown,
+            skew_s: None,
+            now: clock::wall(),
+        })
     }
 }
 

@@ -155,6 +155,31 @@ async fn each_wrong_set_up_is_named() {
     assert_cause(&tenant.world, "folder_missing", 1);
 }
 
+/// One mailbox alone tells nothing of the application: others of the same credential do.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_mailbox_alone_is_held_against_others_of_its_credential() {
+    let tenant = tenant(3).await;
+    let ungrant = |user: &str| {
+        let ungranted = Access::tokens(&tenant.authority).ungranted();
+        tenant.world.mailboxes.add_account(user, ungranted);
+    };
+    let logins = |user: &str| tenant.world.server.login_attempts(Scope::User(user)).len();
+    ungrant(&tenant.world.users[0]);
+    let told = assert_cause(&tenant.world, "mailbox_permission_missing", 1);
+    assert!(
+        told["evidence"]
+            .to_string()
+            .contains("other mailboxes are let in")
+    );
+    assert_eq!(logins(&tenant.world.users[1]), 1);
+    assert_eq!(logins(&tenant.world.users[2]), 0, "one was enough");
+    for user in &tenant.world.users[1..] {
+        ungrant(user);
+    }
+    let told = assert_cause(&tenant.world, "service_principal_missing", 1);
+    assert!(told["evidence"].to_string().contains("are refused too"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_pass_by_itself_has_an_exit_code_of_its_own() {
     let tenant = tenant(1).await;
@@ -327,6 +352,12 @@ async fn what_must_stay_shut_is_proven_and_a_violation_is_told() {
     assert_eq!(
         (&told["must_not_open"][0]["shown"], code),
         (&Value::from("opened"), 1)
+    );
+    assert_eq!(
+        told["must_not_open"][0]["fix"][2],
+        format!(
+            "Remove-MailboxPermission -Identity '{CEO}' -User '99999999-8888-7777-6666-555555555555' -AccessRights FullAccess"
+        )
     );
 }
 

@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use postrider_sandbox::{
@@ -15,7 +15,7 @@ use postrider_sandbox::{
     mailboxes::Access,
     token_endpoint::{
         Decision, Delegated, GrantKind, Provider, RefreshEnd, Rotation, TokenConfig, TokenEndpoint,
-        User,
+        TokenTrouble, User,
     },
 };
 use serde_json::Value;
@@ -360,10 +360,14 @@ async fn an_outage_while_somebody_types_the_code_ends_nothing() {
     let mut login = Login::start(&scene, &["login", "lab", "--json"]);
     let code = login.step();
     let user_code = code["user_code"].as_str().unwrap().to_owned();
-    scene.tokens.down().await;
-    // Longer than the pace of the polls, so that one of them meets the outage.
-    tokio::time::sleep(Duration::from_millis(1500)).await;
-    scene.tokens.up().await.unwrap();
+    scene.tokens.set_trouble(TokenTrouble::CloseUnanswered);
+    let before = scene.tokens.counters().requests;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while scene.tokens.counters().requests == before {
+        assert!(Instant::now() < deadline, "no poll met the outage");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    scene.tokens.set_trouble(TokenTrouble::None);
     scene
         .tokens
         .decide(&user_code, Decision::Approve(ANN.to_owned()))

@@ -173,7 +173,7 @@ async fn by_day(
 /// Where the watch itself cannot get in, nobody else is sent to try.
 fn not_now(worker: &Worker) -> Option<&'static str> {
     if worker.gate.shut().is_some() {
-        return Some("it was not asked: no login is tried before the time that the gate says");
+        return Some("it was not asked: logins are held back for now");
     }
     let cannot = worker.lines.iter().any(|line| {
         line.with_status(|status| match status.state {

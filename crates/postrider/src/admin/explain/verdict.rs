@@ -81,7 +81,7 @@ fn of_state(facts: &Facts<'_>) -> Option<api::Verdict> {
         )),
         State::StoreFull => told("there is no room to store what is read"),
         State::AuthFailed => told("the login is refused"),
-        State::Throttled => told("the server asks for slowness"),
+        State::Throttled => told("it is throttled"),
         State::Backoff => told("the server cannot be reached or does not answer as it should"),
         State::Connecting => {
             let for_long = age(mailbox.since.as_deref(), facts.now) > Some(CONNECTING_MAX);

@@ -462,6 +462,12 @@ fn a_secret_that_is_not_there_is_not_a_wrong_one() {
         assert_eq!(diagnosis.cause, cause);
         assert_sound(&diagnosis);
     }
+    let diagnosis = no_secret(
+        &facts(&application(), None, None),
+        "secret variable X is not set; hint: set the variable",
+    );
+    assert!(diagnosis.fix[0].ends_with("refers to: set the variable"));
+    assert!(!all_text(&diagnosis).contains("hint:"));
 }
 
 /// Table rows: what is changed in a good token, and the cause that it is.

@@ -180,6 +180,10 @@ fn nowhere(facts: &Facts<'_>, server: &api::ServerLook) -> api::Verdict {
             format!("it is unknown here, and in none of the {folders} folders on the server"),
             "was it sent to this mailbox? A rule, a filter or a person may have moved or deleted it; in Exchange, message trace tells",
         ),
+        (Some(note), 0) => (
+            format!("it is unknown here; the server: {note}"),
+            "ask again when the mailbox is well",
+        ),
         (Some(note), folders) => (
             format!("it is unknown here; the server was asked in {folders} folders: {note}"),
             "ask again when the mailbox is well",

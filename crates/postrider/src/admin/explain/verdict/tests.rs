@@ -154,7 +154,7 @@ fn each_state_that_keeps_a_mailbox_silent_is_said_in_words() {
         (State::Paused, "an operator paused it"),
         (State::Held, "it is held"),
         (State::StoreFull, "no room to store"),
-        (State::Throttled, "asks for slowness"),
+        (State::Throttled, "it is throttled"),
         (State::Backoff, "cannot be reached"),
         (State::Connecting, "it is trying to log in"),
     ] {
