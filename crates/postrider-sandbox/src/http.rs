@@ -18,7 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{port, sync::lock};
 
 /// The largest request body that is read.
-const BODY_MAX: usize = 64 * 1024 * 1024;
+const BODY_MAX: usize = 128 * 1024 * 1024;
 
 pub(crate) struct Request {
     pub(crate) method: Method,

@@ -15,8 +15,8 @@ pub struct Contents {
     /// Header and texts; its attachments are those of the beginning alone.
     pub message: Message,
     pub attachments: Vec<File>,
-    /// The message for a JSON string, and whether bytes in it became U+FFFD.
-    pub json: (Piece, bool),
+    /// The message for a JSON string, and whether bytes in it became U+FFFD; where it is asked for.
+    pub json: Option<(Piece, bool)>,
 }
 
 /// An attachment and where its bytes are.
@@ -59,7 +59,15 @@ impl Contents {
         Ok(Self {
             message,
             attachments,
-            json: Piece::json(raw).await?,
+            json: None,
+        })
+    }
+
+    /// With the message for a JSON string.
+    pub async fn with_json(raw: &RawMessage) -> io::Result<Self> {
+        Ok(Self {
+            json: Some(Piece::json(raw).await?),
+            ..Self::of(raw).await?
         })
     }
 }

@@ -10,6 +10,8 @@ pub mod template;
 
 mod pieces;
 
+use std::io;
+
 use bytes::Bytes;
 use postrider_core::{delivery::classify::Classifier, event::EventType, time::Wall};
 use reqwest::{
@@ -103,13 +105,26 @@ impl Format {
         }
     }
 
-    /// Whether the message has to be looked into for it.
-    pub fn needs_contents(&self) -> bool {
-        match self {
+    /// Looks into the message, where the format has to know what is in it.
+    pub async fn look(&self, raw: &RawMessage) -> io::Result<Option<Contents>> {
+        let looks = match self {
+            Self::Postmark(_) => return Contents::with_json(raw).await.map(Some),
             Self::Event(event) => event.needs_contents(),
-            Self::Postmark(_) => true,
-            Self::Raw(_) => false,
             Self::Template(template) => template.needs_raw(),
+            Self::Raw(_) => false,
+        };
+        if looks {
+            Contents::of(raw).await.map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// How much of an answer the requests after it need.
+    pub fn answer_bytes_max(&self) -> Option<usize> {
+        match self {
+            Self::Event(_) | Self::Postmark(_) | Self::Raw(_) => None,
+            Self::Template(_) => Some(template::ANSWER_BYTES_MAX),
         }
     }
 

@@ -48,7 +48,7 @@ impl Postmark {
             body.quoted(file.piece(raw, Encoding::Base64));
             body.push("}");
         }
-        let (piece, replaced) = &contents.json;
+        let (piece, replaced) = contents.json.as_ref().ok_or_else(|| source.no_message())?;
         body.push("],\"Postrider\":");
         body.json(&Marks {
             instance: source.event.instance,

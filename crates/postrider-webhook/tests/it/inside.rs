@@ -133,7 +133,7 @@ impl Kept {
     async fn of(data: Vec<u8>, raw: RawMessage, file: Option<tempfile::NamedTempFile>) -> Self {
         Self {
             data,
-            contents: Some(Contents::of(&raw).await.unwrap()),
+            contents: Some(Contents::with_json(&raw).await.unwrap()),
             raw: Some(raw),
             _file: file,
         }
@@ -152,6 +152,7 @@ impl Kept {
             url,
             texts,
             attachments,
+            linker: None,
         });
         let request = || format.request(&self.source(), &[]).unwrap().unwrap();
         assert_eq!(request().body, request().body);

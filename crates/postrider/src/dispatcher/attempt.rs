@@ -74,7 +74,10 @@ impl Post {
             },
             classifier,
         };
-        let client = Client::new(&settings).map_err(|error| error.to_string())?;
+        let mut client = Client::new(&settings).map_err(|error| error.to_string())?;
+        if let Some(bytes) = format.answer_bytes_max() {
+            client = client.answers_up_to(bytes);
+        }
         Ok(Self {
             instance: Arc::clone(instance),
             store: store.into(),
@@ -125,6 +128,28 @@ impl Post {
         }
     }
 
+    /// The first request, as it would be sent now; nothing is sent.
+    pub(super) async fn first_request(
+        &self,
+        claimed: &Claimed,
+        raw: RawMessage,
+    ) -> Result<Option<reqwest::Request>, String> {
+        let contents = self.format.look(&raw).await;
+        let contents = contents.map_err(|error| error.to_string())?;
+        let kept = Kept {
+            raw: self.format.needs_raw().then_some(raw),
+            contents,
+        };
+        let source = self.source(claimed, &kept, clock::wall());
+        let rendered = self.format.request(&source, &[]);
+        let Some(rendered) = rendered.map_err(|error| error.to_string())? else {
+            return Ok(None);
+        };
+        let (id, now) = (claimed.event.id, source.now.seconds());
+        let signer = self.signer.as_ref();
+        self.client.request(signer, id, now, rendered).await.map(Some)
+    }
+
     /// The message itself, where the format takes it and it is kept.
     async fn message(&self, claimed: &Claimed) -> Result<Kept, String> {
         let event = &claimed.event;
@@ -145,14 +170,11 @@ impl Post {
             Raw::Bytes(bytes) => RawMessage::Bytes(bytes),
             Raw::File { path, len } => RawMessage::File { path, len },
         });
-        let contents = match raw.as_ref().filter(|_| self.format.needs_contents()) {
-            Some(raw) => Some(
-                Contents::of(raw)
-                    .await
-                    .map_err(|error| unreadable(&error))?,
-            ),
-            None => None,
+        let contents = match &raw {
+            Some(raw) => self.format.look(raw).await,
+            None => Ok(None),
         };
+        let contents = contents.map_err(|error| unreadable(&error))?;
         Ok(Kept { raw, contents })
     }
 
@@ -192,6 +214,7 @@ fn format(endpoint: &Endpoint, secrets: &SecretList) -> Result<Format, String> {
             url,
             texts: *texts,
             attachments: *attachments,
+            linker: transport::linker(endpoint, secrets)?,
         }),
         EndpointFormat::Postmark { attachments_max } => Format::Postmark(Postmark {
             url,
@@ -206,8 +229,11 @@ fn format(endpoint: &Endpoint, secrets: &SecretList) -> Result<Format, String> {
 }
 
 fn signer(endpoint: &Endpoint, secrets: &SecretList) -> Result<Option<Signer>, String> {
-    let is_raw = matches!(endpoint.format, EndpointFormat::Raw { .. });
-    if endpoint.secret.is_empty() && is_raw {
+    let has_own = matches!(
+        endpoint.format,
+        EndpointFormat::Raw { .. } | EndpointFormat::Template(_)
+    );
+    if endpoint.secret.is_empty() && has_own {
         return Ok(None);
     }
     let live: Vec<SecretString> = (0..endpoint.secret.len())

@@ -17,12 +17,16 @@ mod doctor;
 mod exchange;
 mod expiry;
 mod explain;
+mod formats;
 mod gmail;
 mod hostile;
 mod login;
 mod operator;
 mod order;
 mod outside;
+mod repair;
+#[path = "../support/schema.rs"]
+mod schema;
 mod server;
 mod sessions;
 mod settings;

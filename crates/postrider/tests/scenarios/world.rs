@@ -51,6 +51,10 @@ pub(crate) struct Settings {
     pub(crate) folders: &'static str,
     /// Lines for `[groups.all]`.
     pub(crate) group: String,
+    /// As they stand in `endpoints = […]`.
+    pub(crate) endpoints: &'static str,
+    /// Lines for `[endpoints.tickets]`.
+    pub(crate) endpoint: String,
     /// More TOML.
     pub(crate) more: String,
     /// The `[credentials.lab]` section.
@@ -67,6 +71,8 @@ impl Default for Settings {
             mailboxes: 1,
             folders: "\"INBOX\"",
             group: "idle_cycle = \"5s\"\n".to_owned(),
+            endpoints: "\"tickets\"",
+            endpoint: String::new(),
             more: String::new(),
             credential: "type = \"password\"\npassword = { env = \"LAB_PASSWORD\" }\n".to_owned(),
             store: None,
@@ -134,9 +140,9 @@ impl World {
         let text = format!(
             "instance = \"test\"\n[store]\nurl = \"sqlite://{store}/postrider.db\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
              [admin]\nlisten = \"unix:{dir}/admin.sock\"\n[credentials.lab]\n{credential}\
-             [endpoints.tickets]\nurl = \"{url}\"\nsecret = {{ env = \"HOOK_SECRET\" }}\nmax_in_flight = 4\n\
+             [endpoints.tickets]\nurl = \"{url}\"\nsecret = {{ env = \"HOOK_SECRET\" }}\nmax_in_flight = 4\n{endpoint}\
              [groups.all]\nserver = {{ host = \"localhost\", port = {port}, tls = \"implicit\", ca_file = \"{dir}/ca.pem\" }}\n\
-             credential = \"lab\"\nfolders = [{folders}]\nendpoints = [\"tickets\"]\n{group}\
+             credential = \"lab\"\nfolders = [{folders}]\nendpoints = [{endpoints}]\n{group}\
              [groups.all.mailboxes]\n{keys}{more}",
             store = store.display(),
             dir = dir.display(),
@@ -144,6 +150,8 @@ impl World {
             url = self.receiver.url(),
             port = self.proxy.port(),
             folders = self.settings.folders,
+            endpoints = self.settings.endpoints,
+            endpoint = self.settings.endpoint,
             group = self.settings.group,
             more = self.settings.more,
         );

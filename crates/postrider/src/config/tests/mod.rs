@@ -4,6 +4,7 @@ mod catalogue;
 mod credentials;
 mod doubts;
 mod files;
+mod formats;
 mod loading;
 mod reload;
 mod servers;
