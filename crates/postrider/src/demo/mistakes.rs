@@ -18,31 +18,110 @@ const MAILBOX: &str = "support";
 const NONE: &str = "none";
 const THROTTLED: Duration = Duration::from_secs(60);
 
-/// A word for it, and what is wrong then.
-const ALL: &[(&str, &str)] = &[
-    (NONE, "all is right again"),
-    ("wrong-secret", "the client secret is another one"),
-    ("ended-secret", "the client secret has ended"),
-    ("wrong-client", "no such application in the tenant"),
-    ("wrong-tenant", "no such tenant"),
-    ("conditional-access", "a policy blocks the application"),
-    ("no-consent", "the permission was not consented to"),
-    ("wrong-permission", "POP.AccessAsApp instead of IMAP's"),
-    ("graph-scope", "the token is for Microsoft Graph"),
-    ("user-token", "the token stands for a user"),
+/// A word for it, what is wrong then, and how it is made.
+type Mistake = (&'static str, &'static str, fn(&World) -> anyhow::Result<()>);
+
+const ALL: &[Mistake] = &[
+    (NONE, "all is right again", |_| Ok(())),
+    (
+        "wrong-secret",
+        "the client secret is another one",
+        |world| refused(world, 7_000_215),
+    ),
+    ("ended-secret", "the client secret has ended", |world| {
+        refused(world, 7_000_222)
+    }),
+    (
+        "wrong-client",
+        "no such application in the tenant",
+        |world| refused(world, 700_016),
+    ),
+    ("wrong-tenant", "no such tenant", |world| {
+        refused(world, 90_002)
+    }),
+    (
+        "conditional-access",
+        "a policy blocks the application",
+        |world| refused(world, 53_003),
+    ),
+    (
+        "no-consent",
+        "the permission was not consented to",
+        |world| token(world, |config| config.roles = Vec::new()),
+    ),
+    (
+        "wrong-permission",
+        "POP.AccessAsApp instead of IMAP's",
+        |world| {
+            token(world, |config| {
+                config.roles = vec!["POP.AccessAsApp".to_owned()]
+            })
+        },
+    ),
+    ("graph-scope", "the token is for Microsoft Graph", |world| {
+        token(world, |config| {
+            config.audience = "https://graph.microsoft.com".to_owned()
+        })
+    }),
+    ("user-token", "the token stands for a user", |world| {
+        token(world, |config| {
+            config.claims.scp = Some("IMAP.AccessAsUser.All".to_owned())
+        })
+    }),
     (
         "not-registered",
         "no service principal in Exchange, or a wrong one",
+        |world| {
+            world.imap.levers(Scope::Server, |levers| {
+                levers.refuse_login = Some(Refusal::Credentials);
+            });
+            Ok(())
+        },
     ),
-    ("no-grant", "no permission on the mailbox support"),
-    ("imap-off", "IMAP is switched off for the mailbox support"),
+    (
+        "no-grant",
+        "no permission on the mailbox support",
+        |world| {
+            Ok(world
+                .mailboxes
+                .set_access(&address(MAILBOX), Access::revoke)?)
+        },
+    ),
+    (
+        "imap-off",
+        "IMAP is switched off for the mailbox support",
+        |world| {
+            Ok(world
+                .mailboxes
+                .set_access(&address(MAILBOX), Access::disable_imap)?)
+        },
+    ),
+    (
+        "throttled",
+        "the mailbox support is throttled for a minute",
+        |world| {
+            world.imap.levers(Scope::User(&address(MAILBOX)), |levers| {
+                levers.throttle_for(THROTTLED, ThrottleStyle::BadThenBye);
+            });
+            Ok(())
+        },
+    ),
+    ("receiver-refuses", "the receiver answers 401", |world| {
+        world.receiver.set(Behaviour::status(401));
+        Ok(())
+    }),
+    ("receiver-fails", "the receiver answers 503", |world| {
+        world.receiver.set(Behaviour::status(503));
+        Ok(())
+    }),
     (
         "too-wide",
-        "the application opens ceo, which must stay shut",
+        "the application opens a mailbox that must stay shut",
+        |world| match world.shut() {
+            Some(shut) => Ok(world.mailboxes.set_access(&shut, Access::grant)?),
+            None => anyhow::bail!("nothing must stay shut in this play"),
+        },
     ),
-    ("throttled", "the mailbox support is throttled for a minute"),
-    ("receiver-refuses", "the receiver answers 401"),
-    ("receiver-fails", "the receiver answers 503"),
 ];
 
 pub(super) struct Mistakes {
@@ -60,16 +139,16 @@ impl Mistakes {
         })
     }
 
-    pub(super) fn directions(&self) -> String {
+    pub(super) fn directions(&self, world: &World) -> String {
         let mut text = format!(
             "Make a mistake, and see what doctor, mailboxes, explain and the log say of it:\n\n  \
              echo imap-off > {}\n\n",
             self.file.display()
         );
-        for (word, what) in ALL {
+        for (word, what, _) in offered(world) {
             text += &format!("  {word:<18}  {what}\n");
         }
-        text + "  AADSTS and a number  the token endpoint refuses with it, as in `AADSTS700027`\n\n\
+        text + "  AADSTSnnnnn         the token endpoint refuses with this number, as in AADSTS700027\n\n\
                 The daemon notices at its next token (a minute at most) or login; doctor at once.\n"
     }
 
@@ -82,23 +161,34 @@ impl Mistakes {
             return Ok(None);
         }
         wanted.clone_into(&mut self.made);
-        let what = ALL.iter().find(|(word, _)| *word == wanted);
+        let known = offered(world).find(|(word, _, _)| *word == wanted);
         let number = wanted
             .strip_prefix("AADSTS")
             .and_then(|code| code.parse().ok());
         mend(world)?;
-        Ok(Some(match (what, number) {
-            (Some((word, what)), _) => {
-                make(world, word)?;
+        let done = match (known, number) {
+            (Some((word, what, make)), _) => {
+                make(world)?;
                 format!("{word}: {what}")
             }
             (None, Some(code)) => {
-                world.tokens.set_trouble(TokenTrouble::Aadsts(code));
+                refused(world, code)?;
                 format!("the token endpoint answers {wanted}")
             }
-            (None, None) => "no such mistake: all is right".to_owned(),
-        }))
+            (None, None) => return Ok(Some("no such mistake: all is right".to_owned())),
+        };
+        if wanted != NONE {
+            end_session(world);
+        }
+        Ok(Some(done))
     }
+}
+
+/// Not every play has a mailbox that must stay shut.
+fn offered(world: &World) -> impl Iterator<Item = &'static Mistake> {
+    let guarded = world.shut().is_some();
+    ALL.iter()
+        .filter(move |(word, _, _)| guarded || *word != "too-wide")
 }
 
 fn mend(world: &World) -> anyhow::Result<()> {
@@ -127,47 +217,22 @@ fn mend(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn make(world: &World, word: &str) -> anyhow::Result<()> {
-    let refuse = |code| world.tokens.set_trouble(TokenTrouble::Aadsts(code));
-    let user = address(MAILBOX);
-    match word {
-        "wrong-secret" => refuse(7_000_215),
-        "ended-secret" => refuse(7_000_222),
-        "wrong-client" => refuse(700_016),
-        "wrong-tenant" => refuse(90_002),
-        "conditional-access" => refuse(53_003),
-        "no-consent" => world.tokens.change(|config| config.roles = Vec::new()),
-        "wrong-permission" => world
-            .tokens
-            .change(|config| config.roles = vec!["POP.AccessAsApp".to_owned()]),
-        "graph-scope" => world
-            .tokens
-            .change(|config| config.audience = "https://graph.microsoft.com".to_owned()),
-        "user-token" => world
-            .tokens
-            .change(|config| config.claims.scp = Some("IMAP.AccessAsUser.All".to_owned())),
-        "not-registered" => world.imap.levers(Scope::Server, |levers| {
-            levers.refuse_login = Some(Refusal::Credentials);
-        }),
-        "no-grant" => world.mailboxes.set_access(&user, Access::revoke)?,
-        "imap-off" => world.mailboxes.set_access(&user, Access::disable_imap)?,
-        "too-wide" => {
-            if let Some(shut) = world.shut() {
-                world.mailboxes.set_access(&shut, Access::grant)?;
-            }
-        }
-        "throttled" => world.imap.levers(Scope::User(&user), |levers| {
-            levers.throttle_for(THROTTLED, ThrottleStyle::BadThenBye);
-        }),
-        "receiver-refuses" => world.receiver.set(Behaviour::status(401)),
-        "receiver-fails" => world.receiver.set(Behaviour::status(503)),
-        _ => {}
-    }
-    // A login is refused, a session goes on: what is changed shows when the session is a new one.
-    if word != NONE {
-        world
-            .imap
-            .drop_sessions(Scope::User(&user), &Goodbye::Expired);
-    }
+/// The token endpoint refuses with this number of Entra's.
+fn refused(world: &World, code: u32) -> anyhow::Result<()> {
+    world.tokens.set_trouble(TokenTrouble::Aadsts(code));
     Ok(())
+}
+
+/// Tokens come, and are other ones.
+fn token(world: &World, change: impl FnOnce(&mut TokenConfig)) -> anyhow::Result<()> {
+    world.tokens.change(change);
+    Ok(())
+}
+
+/// A login is refused, a session goes on: what is changed shows when the session is a new one.
+fn end_session(world: &World) {
+    let user = address(MAILBOX);
+    world
+        .imap
+        .drop_sessions(Scope::User(&user), &Goodbye::Expired);
 }

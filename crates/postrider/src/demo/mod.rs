@@ -127,7 +127,7 @@ async fn serve(
         .change(|config| config.lifetime = SERVED_TOKEN_LIFE);
     stage.tell(&world.directions())?;
     let mut mistakes = mistakes::Mistakes::offer(world)?;
-    stage.tell(&mistakes.directions())?;
+    stage.tell(&mistakes.directions(world))?;
     let mut look = tokio::time::interval(MISTAKES_EVERY);
     let mut due = tokio::time::interval(SERVED_EVERY);
     let mut served = 0;

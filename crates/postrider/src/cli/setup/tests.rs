@@ -104,6 +104,10 @@ fn with_several_applications_one_has_to_be_named() {
     assert_eq!(texts(&setup), ["orders@fabrikam.com"]);
     let failure = gather(&args(&["--credential", "fabricam"]), Some(&config)).unwrap_err();
     assert_eq!(failure.hint.as_deref(), Some("did you mean `fabrikam`?"));
+    // One that no mailbox uses is not meant.
+    let config = loaded(&format!("{HEAD}{UNUSED}"));
+    let setup = gather(&args(&[]), Some(&config)).unwrap();
+    assert_eq!(texts(&setup), ["Support@contoso.com", "shared@contoso.com"]);
 }
 
 #[test]
