@@ -167,8 +167,18 @@ struct Inner {
     look_now: Notify,
 }
 
+/// What becomes of a secret that was read anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    /// It is used from then on.
+    AtOnce,
+    /// Whoever watches it proves it first, and says when it is in use.
+    WhenProven,
+}
+
 struct Watched {
     materials: Vec<Material>,
+    taken: Taken,
     stamps: Vec<Option<Stamp>>,
     list: watch::Sender<Arc<SecretList>>,
 }
@@ -196,14 +206,19 @@ impl Secrets {
     /// error yet: it may come.
     pub fn watch(&self, references: &[SecretRef]) -> watch::Receiver<Arc<SecretList>> {
         let materials = references.iter().cloned().map(Material::text);
-        self.watch_materials(materials.collect())
+        self.watched(materials.collect(), Taken::AtOnce)
     }
 
-    /// The same for files of any form.
+    /// The same for files of any form, which the caller proves before they are used.
     pub fn watch_materials(&self, materials: Vec<Material>) -> watch::Receiver<Arc<SecretList>> {
+        self.watched(materials, Taken::WhenProven)
+    }
+
+    fn watched(&self, materials: Vec<Material>, taken: Taken) -> watch::Receiver<Arc<SecretList>> {
         let inner = &self.inner;
         let mut watched = inner.watched();
-        if let Some(known) = watched.iter().find(|known| known.materials == materials) {
+        let same = |known: &&Watched| known.materials == materials && known.taken == taken;
+        if let Some(known) = watched.iter().find(same) {
             return known.list.subscribe();
         }
         let stamps = materials
@@ -217,10 +232,15 @@ impl Secrets {
         let (sender, receiver) = watch::channel(Arc::new(SecretList(list)));
         watched.push(Watched {
             materials,
+            taken,
             stamps,
             list: sender,
         });
         receiver
+    }
+
+    pub fn pace(&self) -> Pace {
+        self.inner.pace
     }
 
     /// Lets the ticker look at once, after a reload for instance.
@@ -343,7 +363,7 @@ impl Inner {
         for ((known, at), secret) in one.materials.iter().zip(&mut one.stamps).zip(&mut next.0) {
             if known == material {
                 *at = stamp;
-                *secret = self.succeed(secret, &material.reference, result);
+                *secret = self.succeed(secret, &material.reference, result, one.taken);
             }
         }
         one.list.send_if_modified(|list| {
@@ -358,14 +378,19 @@ impl Inner {
         old: &Secret,
         reference: &SecretRef,
         result: &Result<SecretString, Arc<SecretError>>,
+        taken: Taken,
     ) -> Secret {
         match result {
             Ok(value) => {
                 let known = old
                     .value()
                     .is_some_and(|old| old.expose_secret() == value.expose_secret());
+                let tokens = &self.telemetry.tokens;
                 if !known {
-                    self.telemetry.tokens.secret_replaced(reference);
+                    match taken {
+                        Taken::AtOnce => tokens.secret_replaced(reference),
+                        Taken::WhenProven => tokens.secret_read_anew(reference),
+                    }
                 }
                 Secret::Live(value.clone())
             }

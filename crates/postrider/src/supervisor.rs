@@ -424,6 +424,7 @@ impl Supervisor {
             }
             tokens::Transition::Refused { .. }
             | tokens::Transition::ProofRefused { .. }
+            | tokens::Transition::ProofSettled { .. }
             | tokens::Transition::Expiring { .. } => {}
         }
         let Some(news) = change.news() else { return };

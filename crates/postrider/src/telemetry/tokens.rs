@@ -401,6 +401,36 @@ impl Tokens {
         tracing::info!("{reference} was replaced and is in use");
     }
 
+    /// It is used only once it has given a token: [`Self::proof_in_use`].
+    pub fn secret_read_anew(&self, reference: &SecretRef) {
+        self.secret_reads.with_label_values(&["replaced"]).inc();
+        tracing::info!("{reference} was read anew and is being proven");
+    }
+
+    /// Tokens of many users may have been proven by it; `id` tells one reading from the next.
+    pub fn proof_in_use(
+        &self,
+        credential: &CredentialKey,
+        what: &'static str,
+        number: usize,
+        id: u64,
+    ) {
+        let scope = format!("{credential} {id}");
+        if let Some(left_out) = self.quiet.allow("in_use", &scope, clock::monotonic()) {
+            tracing::info!(%credential, number, left_out, "the new {what} (number {number}) is proven and is in use");
+        }
+    }
+
+    /// A new one that had been refused is not in the way any more.
+    pub fn proof_settled(&self, credential: &CredentialKey, detail: &str) {
+        tracing::info!(%credential, "credential is whole again: {detail}");
+    }
+
+    /// An operator wants a new token. The line is for an auditor, too.
+    pub fn renewal_ordered(&self, credential: &CredentialKey, by: &str, through: &str) {
+        tracing::info!(%credential, by, through, at = clock::wall().rfc3339(), "a new token is asked for by order");
+    }
+
     pub fn secret_unreadable(&self, error: &SecretError, hint: &'static str, instead: Instead) {
         self.secret_reads.with_label_values(&["failed"]).inc();
         let what = error.to_string();

@@ -113,6 +113,12 @@ pub enum Transition {
         at: Wall,
         detail: String,
     },
+    /// A new one that was refused while the one before served on is not in the way any more.
+    ProofSettled {
+        credential: CredentialKey,
+        at: Wall,
+        how: Settled,
+    },
     /// Its secret or certificate ends soon. `since` is the same whenever it is told.
     Expiring {
         credential: CredentialKey,
@@ -128,6 +134,31 @@ pub enum Transition {
         credential: CredentialKey,
         user: Option<Arc<str>>,
     },
+}
+
+/// How the story of a refused new proof ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// A good one came, or the same one was accepted later.
+    Accepted,
+    /// It was taken back: what was there before serves on.
+    Withdrawn,
+}
+
+impl Settled {
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Accepted => "new_secret_accepted",
+            Self::Withdrawn => "new_secret_withdrawn",
+        }
+    }
+
+    pub fn detail(self) -> &'static str {
+        match self {
+            Self::Accepted => "the new secret, certificate or key is proven and is in use",
+            Self::Withdrawn => "the new one that was refused is gone, the one before stays in use",
+        }
+    }
 }
 
 /// A transition as an event tells it.
@@ -169,6 +200,18 @@ impl Transition {
                 reason: "new_secret_refused",
                 detail: detail.clone(),
                 hint: "nothing stops; correct the new one, it is proven again when its file changes, and once an hour",
+            },
+            Self::ProofSettled {
+                credential,
+                at,
+                how,
+            } => News {
+                event_type: EventType::CredentialRecovered,
+                credential,
+                started: *at,
+                reason: how.reason(),
+                detail: how.detail().to_owned(),
+                hint: "",
             },
             Self::Recovered { credential, at } => News {
                 event_type: EventType::CredentialRecovered,
@@ -241,6 +284,8 @@ pub struct CredentialStatus {
     pub state: CredentialState,
     /// When the token in use ends; `None` without one.
     pub expires_at: Option<Wall>,
+    /// When the last token came, in this process.
+    pub last_token_at: Option<Wall>,
     /// When the next token is asked for, if anybody needs it.
     pub next_request_at: Option<Wall>,
     /// When the secret or certificate itself ends, as far as it is known.
@@ -255,6 +300,21 @@ pub struct CredentialStatus {
     pub secrets: usize,
     /// References that cannot be read.
     pub secret_problems: Vec<String>,
+    /// Those that could be read, by place in the list; while a new one is not proven, the one before
+    /// in its place, too.
+    pub certificates: Vec<CertificateStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateStatus {
+    /// Its place in the list, from 0 (the newest).
+    pub index: usize,
+    /// As Entra's portal shows it: SHA-1 in upper case hex.
+    pub thumbprint: String,
+    pub subject: String,
+    pub ends: Wall,
+    /// It gave the token in use.
+    pub is_live: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

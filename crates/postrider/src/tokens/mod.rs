@@ -9,7 +9,9 @@ mod identity;
 mod plan;
 mod slot;
 
+mod outcome;
 mod proofs;
+mod renew;
 mod request;
 
 mod foreign;
@@ -55,9 +57,10 @@ use crate::{
 };
 
 pub use access::{
-    Access, CredentialFailure, CredentialState, CredentialStatus, LoginSecret, News, Next,
-    Transition,
+    Access, CertificateStatus, CredentialFailure, CredentialState, CredentialStatus, LoginSecret,
+    News, Next, Transition,
 };
+pub use renew::Renewed;
 
 type Credentials = BTreeMap<CredentialKey, Arc<Credential>>;
 

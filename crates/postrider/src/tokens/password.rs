@@ -129,6 +129,8 @@ impl PasswordSlot {
             secret_expires_at: None,
             users: 0,
             next_request_at: None,
+            last_token_at: None,
+            certificates: Vec::new(),
             last_error: None,
             live_secret: None,
             secrets: list.len(),

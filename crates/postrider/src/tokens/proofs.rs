@@ -18,7 +18,10 @@ use postrider_oauth::{
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::identity::{Identity, ProofRef, Settings};
+use super::{
+    access::CertificateStatus,
+    identity::{Identity, ProofRef, Settings},
+};
 use crate::{
     config::{CertificateRef, CertificateSource, SignatureAlgorithm},
     secrets::SecretList,
@@ -62,6 +65,17 @@ struct Candidate {
     ends: Option<Wall>,
     proven: bool,
     refused_at: Option<Monotonic>,
+    /// It was not there when the slot began.
+    read_anew: bool,
+}
+
+/// A proof that was read anew and has given its first token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Proven {
+    pub(super) id: u64,
+    pub(super) what: &'static str,
+    /// Its place in the configuration's list, from 1.
+    pub(super) number: usize,
 }
 
 pub(super) struct Proofs {
@@ -73,6 +87,7 @@ pub(super) struct Proofs {
     ids: u64,
     /// What gave the token in use.
     live: Option<u64>,
+    has_begun: bool,
 }
 
 impl Proofs {
@@ -83,8 +98,10 @@ impl Proofs {
             problems: Vec::new(),
             ids: 0,
             live: None,
+            has_begun: false,
         };
         proofs.take_over(list);
+        proofs.has_begun = true;
         proofs
     }
 
@@ -142,6 +159,7 @@ impl Proofs {
             ends,
             proven: false,
             refused_at: None,
+            read_anew: self.has_begun,
         })
     }
 
@@ -158,11 +176,7 @@ impl Proofs {
         .map(|one| Try {
             id: one.id,
             index: one.index,
-            what: self
-                .settings
-                .proofs
-                .get(one.index)
-                .map_or("proof", ProofRef::what),
+            what: self.what(one.index),
             ready: one.ready.clone(),
             is_new: !one.proven && one.refused_at.is_none(),
         })
@@ -170,17 +184,52 @@ impl Proofs {
     }
 
     /// It gave a token: what stood in its place before is not needed any more.
-    pub(super) fn granted(&mut self, id: u64) {
-        let Some(index) = self.find(id).map(|one| {
+    pub(super) fn granted(&mut self, id: u64) -> Option<Proven> {
+        let (index, is_first) = self.find(id).map(|one| {
+            let is_first = one.read_anew && !one.proven;
             one.proven = true;
             one.refused_at = None;
-            one.index
-        }) else {
-            return;
-        };
+            (one.index, is_first)
+        })?;
         self.live = Some(id);
         self.candidates
             .retain(|one| one.id == id || one.index != index);
+        is_first.then(|| Proven {
+            id,
+            what: self.what(index),
+            number: index + 1,
+        })
+    }
+
+    /// It is there and has given no token yet.
+    pub(super) fn is_unproven(&self, id: u64) -> bool {
+        self.candidates
+            .iter()
+            .any(|one| one.id == id && !one.proven)
+    }
+
+    /// The certificates that could be read, by place in the list.
+    pub(super) fn certificates(&self) -> Vec<CertificateStatus> {
+        let shown = |one: &Candidate| match &one.ready {
+            Ready::Proof(Proof::Certificate { certificate, .. }, _) => Some(CertificateStatus {
+                index: one.index,
+                thumbprint: certificate.portal_thumbprint(),
+                subject: certificate.subject().to_owned(),
+                ends: certificate.not_after(),
+                is_live: Some(one.id) == self.live,
+            }),
+            Ready::Proof(..)
+            | Ready::Federated(..)
+            | Ready::Client(_)
+            | Ready::Token(_)
+            | Ready::Command { .. } => None,
+        };
+        self.candidates.iter().filter_map(shown).collect()
+    }
+
+    fn what(&self, index: usize) -> &'static str {
+        let reference = self.settings.proofs.get(index);
+        reference.map_or("proof", ProofRef::what)
     }
 
     pub(super) fn refused(&mut self, id: u64, now: Monotonic) {

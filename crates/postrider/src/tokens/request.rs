@@ -1,32 +1,29 @@
 //! The task of a credential: makes the one request that the cache permits, ahead of time while
-//! anybody uses the token, and tells what came of it.
+//! anybody uses the token. What comes of it is told in `outcome`.
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use postrider_core::{
-    ids::CredentialKey,
-    time::{Monotonic, Wall},
-    token::{Failed, Failure, Flight, Granted, Purpose, Trouble},
+    time::Monotonic,
+    token::{Failure, Purpose},
 };
 use postrider_oauth::{error::TokenError, grant::Grant, proof::Proof};
 use secrecy::SecretString;
 
 use super::{
-    CredentialState, Transition,
-    access::LastError,
-    foreign,
+    CredentialState, foreign,
     identity::Identity,
+    outcome::{land, tell},
     proofs::{Ready, Try},
     slot::TokenSlot,
     vaulted,
 };
-use crate::{clock, telemetry::tokens::Whole, vault::VaultError};
+use crate::{clock, vault::VaultError};
 
 /// One request, with everything. Entra answers within a second or two.
 pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(20);
 
-/// A timer does not count suspend, the clock does: the longest sleep is what may be overslept, and
-/// how long a sign-in in the vault may go unnoticed.
+/// A timer does not count suspend, the clock does: the longest sleep is what may be overslept.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 
 /// A file of another provider's token is a line, not a file.
@@ -84,18 +81,19 @@ pub(super) struct Success {
 }
 
 /// A new proof that was refused while another one serves.
-struct RefusedProof {
-    number: usize,
-    what: &'static str,
-    detail: String,
+pub(super) struct RefusedProof {
+    pub(super) id: u64,
+    pub(super) number: usize,
+    pub(super) what: &'static str,
+    pub(super) detail: String,
 }
 
 /// Why none of the proofs gave a token.
-struct Trial {
-    failure: Failure,
-    detail: String,
+pub(super) struct Trial {
+    pub(super) failure: Failure,
+    pub(super) detail: String,
     /// What the token endpoint said, where one was asked.
-    error: Option<Box<TokenError>>,
+    pub(super) error: Option<Box<TokenError>>,
 }
 
 impl From<Fault> for Trial {
@@ -112,9 +110,9 @@ impl From<Fault> for Trial {
 }
 
 /// What came of one flight, which may be several requests when there are several proofs.
-struct Attempt {
-    result: Result<Success, Trial>,
-    refused: Vec<RefusedProof>,
+pub(super) struct Attempt {
+    pub(super) result: Result<Success, Trial>,
+    pub(super) refused: Vec<RefusedProof>,
 }
 
 /// `before`: how the slot stood that had this name. If anybody used it, they use this one now.
@@ -128,7 +126,9 @@ pub(super) async fn run(slot: Arc<TokenSlot>, before: Option<CredentialState>) {
         slot.look_at_vault();
         let flight = slot.state().cache.start(clock::monotonic());
         if let Some(flight) = flight {
-            let Some(attempt) = attempt_in_time(&slot, flight.purpose()).await else {
+            // Apart, so that a task that only waits is small: each user of a service account has one.
+            let attempt = Box::pin(attempt_in_time(&slot, flight.purpose())).await;
+            let Some(attempt) = attempt else {
                 return;
             };
             // Before the result is judged: it may be that of a secret that is no more.
@@ -138,11 +138,12 @@ pub(super) async fn run(slot: Arc<TokenSlot>, before: Option<CredentialState>) {
             let outcome = land(&slot, &flight, attempt);
             slot.ended.send_replace(());
             slot.deps.look_at_ends.notify_one();
-            tell(&slot, outcome).await;
+            Box::pin(tell(&slot, outcome)).await;
             continue;
         }
         let due = slot.state().cache.due_at();
-        let wait = due.map_or(SLEEP_MAX, |at| (at - clock::monotonic()).min(SLEEP_MAX));
+        let longest = slot.sleep_max();
+        let wait = due.map_or(longest, |at| (at - clock::monotonic()).min(longest));
         tokio::select! {
             () = slot.retired.cancelled() => return,
             () = slot.wake.notified() => {}
@@ -223,6 +224,7 @@ async fn attempt(slot: &TokenSlot, purpose: Purpose) -> Attempt {
 
 fn refused_proof(one: &Try, fault: &Fault) -> RefusedProof {
     RefusedProof {
+        id: one.id,
         number: one.index + 1,
         what: one.what,
         detail: fault.to_string(),
@@ -290,6 +292,14 @@ fn read_line(file: &Path) -> std::io::Result<String> {
 }
 
 impl TokenSlot {
+    /// A sign-in in the vault is noticed as fast as a file that was replaced.
+    fn sleep_max(&self) -> Duration {
+        match &self.vault {
+            Some(_) => self.deps.secrets.pace().tick.min(SLEEP_MAX),
+            None => SLEEP_MAX,
+        }
+    }
+
     /// Counts a token, or passes a failure on.
     fn judged(&self, result: Result<Success, Trial>) -> Attempt {
         if let Ok(success) = &result {
@@ -325,217 +335,5 @@ impl TokenSlot {
         let (provider, took) = (self.settings.provider(), clock::monotonic() - since);
         let tokens = &self.deps.telemetry.tokens;
         tokens.request_failed(provider, &self.first_name(), took, outcome, number, said);
-    }
-}
-
-/// What a flight changed.
-struct Outcome {
-    names: Vec<CredentialKey>,
-    state: CredentialState,
-    news: News,
-    refused: Vec<RefusedProof>,
-}
-
-enum News {
-    None,
-    Began(Trouble, String),
-    Recovered(Trouble),
-    /// The first token of a credential whose settings were changed.
-    Replaced,
-}
-
-/// Puts the result into the cache.
-fn land(slot: &TokenSlot, flight: &Flight, attempt: Attempt) -> Outcome {
-    let mut state = slot.state();
-    let mut refused = attempt.refused;
-    let news = match attempt.result {
-        Ok(success) => {
-            let grant = success.grant;
-            let granted = state.cache.granted(
-                flight,
-                success.requested_at,
-                grant.expires_in,
-                grant.refresh_in,
-                clock::chance(),
-            );
-            state.proofs.granted(success.id);
-            match granted {
-                Granted::Stale => News::None,
-                Granted::Token {
-                    generation,
-                    recovered,
-                } => {
-                    state.token = Some((generation, grant.access_token));
-                    news_of_token(recovered, state.before.take())
-                }
-            }
-        }
-        Err(trial) => {
-            let (now, chance) = (clock::monotonic(), clock::chance());
-            let failed = state.cache.failed(flight, trial.failure, now, chance);
-            match failed {
-                Failed::Stale | Failed::Kept => News::None,
-                Failed::Began(_) | Failed::Continues(_) => {
-                    // All of it is refused, which is told as such.
-                    refused.clear();
-                    let detail = trial.detail.clone();
-                    state.last_error = Some(LastError {
-                        at: clock::wall(),
-                        detail: trial.detail,
-                        error: trial.error,
-                    });
-                    match failed {
-                        Failed::Began(trouble) => News::Began(trouble, detail),
-                        Failed::Continues(_) | Failed::Kept | Failed::Stale => News::None,
-                    }
-                }
-            }
-        }
-    };
-    Outcome {
-        names: state.names.clone(),
-        state: state.credential_state(),
-        news,
-        refused,
-    }
-}
-
-fn news_of_token(recovered: Option<Trouble>, before: Option<CredentialState>) -> News {
-    match (recovered, before) {
-        (Some(Trouble::Refused), _) | (_, Some(CredentialState::Refused)) => {
-            News::Recovered(Trouble::Refused)
-        }
-        (Some(Trouble::Outage), _) | (_, Some(CredentialState::Unavailable)) => {
-            News::Recovered(Trouble::Outage)
-        }
-        (None, Some(CredentialState::Idle | CredentialState::Ready)) => News::Replaced,
-        (None, None) => News::None,
-    }
-}
-
-async fn tell(slot: &TokenSlot, outcome: Outcome) {
-    for credential in outcome.names {
-        let whole = slot.tell_state(&credential, outcome.state);
-        for transition in transitions(slot, &credential, whole, &outcome.news, &outcome.refused) {
-            tokio::select! {
-                // Nobody listens any more when the process ends.
-                _ = slot.deps.transitions.send(transition) => {}
-                () = slot.retired.cancelled() => return,
-            }
-        }
-    }
-}
-
-/// `whole`: how the credential stood and stands with all its users.
-fn transitions(
-    slot: &TokenSlot,
-    credential: &CredentialKey,
-    whole: Whole,
-    news: &News,
-    refused: &[RefusedProof],
-) -> Vec<Transition> {
-    let telemetry = &slot.deps.telemetry.tokens;
-    let at = clock::wall();
-    let mut told: Vec<Transition> = refused
-        .iter()
-        .map(|one| {
-            telemetry.proof_refused(credential, one.what, one.number, &one.detail);
-            Transition::ProofRefused {
-                credential: credential.clone(),
-                at,
-                detail: format!(
-                    "the new {} (number {}) is refused, the one before stays in use: {}",
-                    one.what, one.number, one.detail
-                ),
-            }
-        })
-        .collect();
-    told.extend(match slot.user() {
-        "" => transition(slot, credential, news, at),
-        user => transition_of_user(slot, credential, user, whole, news, at),
-    });
-    told
-}
-
-fn transition(
-    slot: &TokenSlot,
-    credential: &CredentialKey,
-    news: &News,
-    at: Wall,
-) -> Option<Transition> {
-    let telemetry = &slot.deps.telemetry.tokens;
-    let credential = credential.clone();
-    match news {
-        News::None => None,
-        News::Began(Trouble::Outage, detail) => {
-            telemetry.unavailable(&credential, detail);
-            None
-        }
-        News::Began(Trouble::Refused, detail) => {
-            telemetry.refused(&credential, detail);
-            Some(Transition::Refused {
-                credential,
-                at,
-                detail: detail.clone(),
-            })
-        }
-        News::Recovered(from) => {
-            telemetry.recovered(&credential, *from);
-            Some(match from {
-                Trouble::Refused => Transition::Recovered { credential, at },
-                Trouble::Outage => Transition::Available {
-                    credential,
-                    user: None,
-                },
-            })
-        }
-        News::Replaced => Some(Transition::Available {
-            credential,
-            user: None,
-        }),
-    }
-}
-
-/// One user's refusal is not the credential's, and one user's token is of use to that user's
-/// mailboxes alone: of ten thousand users each would wake ten thousand mailboxes.
-fn transition_of_user(
-    slot: &TokenSlot,
-    credential: &CredentialKey,
-    user: &str,
-    whole: Whole,
-    news: &News,
-    at: Wall,
-) -> Option<Transition> {
-    let telemetry = &slot.deps.telemetry.tokens;
-    let credential = credential.clone();
-    let is_refused = |state| state == CredentialState::Refused;
-    if is_refused(whole.was) && !is_refused(whole.is) {
-        telemetry.recovered(&credential, Trouble::Refused);
-        return Some(Transition::Recovered { credential, at });
-    }
-    match news {
-        News::None => None,
-        News::Began(Trouble::Outage, detail) => {
-            telemetry.unavailable(&credential, detail);
-            None
-        }
-        News::Began(Trouble::Refused, detail) => (is_refused(whole.is) && !is_refused(whole.was))
-            .then(|| {
-                telemetry.refused(&credential, detail);
-                Transition::Refused {
-                    credential,
-                    at,
-                    detail: detail.clone(),
-                }
-            }),
-        News::Recovered(_) | News::Replaced => {
-            if whole.was == CredentialState::Unavailable && whole.is != whole.was {
-                telemetry.recovered(&credential, Trouble::Outage);
-            }
-            Some(Transition::Available {
-                credential,
-                user: Some(user.into()),
-            })
-        }
     }
 }

@@ -2,6 +2,7 @@
 //! here, under the generation that the pure cache knows it by.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -9,7 +10,7 @@ use std::{
 use postrider_core::{
     ids::{CredentialKey, MailboxKey},
     time::{Monotonic, Now, Wall},
-    token::{Ask, Cache, Generation, Refusal, Trouble},
+    token::{Ask, Cache, Generation, Refusal, Renewal, Trouble},
 };
 use secrecy::SecretString;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -17,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Access, CredentialFailure, CredentialState, CredentialStatus, Deps, LoginSecret,
-    access::LastError,
+    access::{LastError, Settled},
     identity::{Identity, Settings},
-    proofs::Proofs,
+    proofs::{Proofs, Proven},
     vaulted::Unsaved,
 };
 use crate::{
@@ -61,6 +62,12 @@ pub(super) struct State {
     pub(super) unsaved: Option<Unsaved>,
     /// The vault's record as it was seen last.
     record: Option<Stamp>,
+    /// When the last token came.
+    pub(super) last_token_at: Option<Wall>,
+    /// The next token may open what the one in use does not: those that rest try again with it.
+    pub(super) awaited: bool,
+    /// New proofs whose refusal was told and is not over.
+    refused_proofs: BTreeSet<u64>,
 }
 
 pub(super) enum Login {
@@ -109,6 +116,9 @@ impl TokenSlot {
                 before: None,
                 unsaved: None,
                 record: None,
+                last_token_at: None,
+                awaited: false,
+                refused_proofs: BTreeSet::new(),
             }),
         }
     }
@@ -141,6 +151,7 @@ impl TokenSlot {
             state.record = record;
             if !is_first {
                 state.cache.secret_changed();
+                state.awaited = true;
             }
         }
     }
@@ -299,6 +310,25 @@ impl TokenSlot {
         }
     }
 
+    /// The token in use, for whoever waits for another one.
+    pub(super) fn generation(&self) -> Option<Generation> {
+        self.state().cache.held().map(|(generation, _)| generation)
+    }
+
+    /// Somebody ordered a new token.
+    pub(super) fn renew(&self) -> Renewal {
+        let mut state = self.state();
+        let renewal = state.cache.renew(clock::monotonic());
+        match renewal {
+            Renewal::Ordered => {
+                state.awaited = true;
+                self.wake.notify_one();
+            }
+            Renewal::TooSoon { .. } => {}
+        }
+        renewal
+    }
+
     pub(super) fn accepted(&self, mailbox: &MailboxKey, generation: Generation) {
         self.state().cache.accepted(mailbox, generation);
     }
@@ -330,6 +360,8 @@ impl TokenSlot {
                 .held()
                 .map(|(_, life)| on_the_wall(life.ends, now)),
             next_request_at: state.cache.due_at().map(|at| on_the_wall(at, now)),
+            last_token_at: state.last_token_at,
+            certificates: state.proofs.certificates(),
             last_error: state.last_error.clone(),
             live_secret: state.proofs.live_index(),
             secrets: state.proofs.count(),
@@ -348,6 +380,22 @@ impl TokenSlot {
 }
 
 impl State {
+    /// New proofs were refused while the one before serves on.
+    pub(super) fn note_refused(&mut self, proofs: impl Iterator<Item = u64>) {
+        self.refused_proofs.extend(proofs);
+    }
+
+    /// Says once how it ended with the new proofs whose refusal was told.
+    pub(super) fn settle(&mut self, gave: Option<Proven>) -> Option<Settled> {
+        let was_told = !self.refused_proofs.is_empty();
+        let proofs = &self.proofs;
+        self.refused_proofs.retain(|id| proofs.is_unproven(*id));
+        (was_told && self.refused_proofs.is_empty()).then_some(match gave {
+            Some(_) => Settled::Accepted,
+            None => Settled::Withdrawn,
+        })
+    }
+
     pub(super) fn credential_state(&self) -> CredentialState {
         match (self.cache.trouble(), self.cache.held()) {
             (Some((Trouble::Refused, _)), _) => CredentialState::Refused,

@@ -116,6 +116,10 @@ impl UserSlots {
         }
     }
 
+    pub(super) fn all(&self) -> Vec<Arc<TokenSlot>> {
+        self.state().users.values().cloned().collect()
+    }
+
     /// Drops the slots of users whom no mailbox stands for any more.
     pub(super) fn keep_only(&self, users: &BTreeSet<&str>) {
         let mut state = self.state();
@@ -151,7 +155,7 @@ impl UserSlots {
 
     /// How the best of them stands; the number of users beside it.
     pub(super) fn status(&self, key: &CredentialKey) -> CredentialStatus {
-        let users: Vec<Arc<TokenSlot>> = self.state().users.values().cloned().collect();
+        let users = self.all();
         let best = self.credential_state();
         let one = users
             .iter()
@@ -162,14 +166,25 @@ impl UserSlots {
             .iter()
             .filter_map(|slot| slot.state().last_error.clone())
             .max_by_key(|error| error.at);
+        let last_token_at = users
+            .iter()
+            .filter_map(|slot| slot.state().last_token_at)
+            .max();
         CredentialStatus {
             users: users.len(),
             last_error,
+            last_token_at,
             ..one.status(key)
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the task of one user takes while it waits.
+    #[cfg(test)]
+    pub(super) fn task_bytes(&self) -> usize {
+        size_of_val(&request::run(self.make("", &[]), None))
     }
 }

@@ -77,6 +77,7 @@ pub(super) async fn open(
         }
         Err(NotOpened {
             failure,
+            seen,
             detail,
             diagnosis,
         }) => {
@@ -89,9 +90,9 @@ pub(super) async fn open(
             shared.telemetry.mail.connect_failed(
                 &line.key,
                 &server,
-                cause(&failure),
+                cause(&seen),
                 &redacted(detail),
-                told.unwrap_or(hint(&failure)),
+                told.unwrap_or(hint(&seen)),
                 diagnosis.as_deref(),
             );
             note_failure(shared, mailbox, line, &failure, detail, diagnosis);
@@ -179,7 +180,10 @@ struct Reached {
 
 /// Why a session did not come to be.
 struct NotOpened {
+    /// What it means for the watch.
     failure: Failure,
+    /// What it was: a refused login may mean no more than that another token is tried.
+    seen: Failure,
     detail: String,
     diagnosis: Option<Box<Short>>,
 }
@@ -187,6 +191,7 @@ struct NotOpened {
 impl From<(Failure, String)> for NotOpened {
     fn from((failure, detail): (Failure, String)) -> Self {
         Self {
+            seen: failure.clone(),
             failure,
             detail,
             diagnosis: None,
@@ -211,6 +216,7 @@ async fn open_permitted(
     };
     let no_access = |failure: CredentialFailure| NotOpened {
         failure: failure.failure(),
+        seen: failure.failure(),
         diagnosis: scene.credential(&failure),
         detail: failure.to_string(),
     };
@@ -233,6 +239,7 @@ async fn open_permitted(
     let login = access.login(&mailbox.username);
     let failed = |error: imap::error::Error| NotOpened {
         failure: error.failure(),
+        seen: error.failure(),
         diagnosis: scene.mail(&error, &access),
         detail: error.to_string(),
     };
@@ -240,7 +247,11 @@ async fn open_permitted(
         Ok(session) => session,
         Err(error) => {
             let failure = match error.failure() {
-                Failure::LoginRefused => refused(shared, mailbox, access.generation),
+                // Where the server knows that a token is over and this process does not, it is
+                // dropped like a refused one, or the refusal waits like one.
+                Failure::LoginRefused | Failure::TokenExpired => {
+                    refused(shared, mailbox, access.generation)
+                }
                 other => other,
             };
             if failure == Failure::LoginRefused {

@@ -1,0 +1,260 @@
+//! What came of a request: it goes into the cache, and what it changed is told, once each.
+
+use postrider_core::{
+    ids::CredentialKey,
+    time::Wall,
+    token::{Failed, Flight, Granted, Trouble},
+};
+
+use super::{
+    CredentialState, Transition,
+    access::{LastError, Settled},
+    proofs::Proven,
+    request::{Attempt, RefusedProof},
+    slot::TokenSlot,
+};
+use crate::{clock, telemetry::tokens::Whole};
+
+/// What a flight changed.
+pub(super) struct Outcome {
+    names: Vec<CredentialKey>,
+    state: CredentialState,
+    news: News,
+    refused: Vec<RefusedProof>,
+    proven: Option<Proven>,
+    settled: Option<Settled>,
+}
+
+enum News {
+    None,
+    Began(Trouble, String),
+    Recovered(Trouble),
+    /// The first token of a credential whose settings were changed, or one that somebody waits for.
+    Replaced,
+}
+
+/// Puts the result into the cache.
+pub(super) fn land(slot: &TokenSlot, flight: &Flight, attempt: Attempt) -> Outcome {
+    let mut state = slot.state();
+    let mut refused = attempt.refused;
+    let mut proven = None;
+    let mut serves = true;
+    let news = match attempt.result {
+        Ok(success) => {
+            let grant = success.grant;
+            let granted = state.cache.granted(
+                flight,
+                success.requested_at,
+                grant.expires_in,
+                grant.refresh_in,
+                clock::chance(),
+            );
+            proven = state.proofs.granted(success.id);
+            match granted {
+                Granted::Stale => News::None,
+                Granted::Token {
+                    generation,
+                    recovered,
+                } => {
+                    state.token = Some((generation, grant.access_token));
+                    state.last_token_at = Some(clock::wall());
+                    let awaited = std::mem::take(&mut state.awaited);
+                    match news_of_token(recovered, state.before.take()) {
+                        News::None if awaited => News::Replaced,
+                        news => news,
+                    }
+                }
+            }
+        }
+        Err(trial) => {
+            let (now, chance) = (clock::monotonic(), clock::chance());
+            let failed = state.cache.failed(flight, trial.failure, now, chance);
+            match failed {
+                Failed::Stale | Failed::Kept => News::None,
+                Failed::Began(_) | Failed::Continues(_) => {
+                    // All of it is refused, which is told as such.
+                    refused.clear();
+                    serves = false;
+                    let detail = trial.detail.clone();
+                    state.last_error = Some(LastError {
+                        at: clock::wall(),
+                        detail: trial.detail,
+                        error: trial.error,
+                    });
+                    match failed {
+                        Failed::Began(trouble) => News::Began(trouble, detail),
+                        Failed::Continues(_) | Failed::Kept | Failed::Stale => News::None,
+                    }
+                }
+            }
+        }
+    };
+    state.note_refused(refused.iter().map(|one| one.id));
+    let settled = if serves { state.settle(proven) } else { None };
+    Outcome {
+        names: state.names.clone(),
+        state: state.credential_state(),
+        settled: match news {
+            // It says the same, and more.
+            News::Recovered(Trouble::Refused) => None,
+            News::None | News::Began(..) | News::Recovered(Trouble::Outage) | News::Replaced => {
+                settled
+            }
+        },
+        news,
+        refused,
+        proven,
+    }
+}
+
+fn news_of_token(recovered: Option<Trouble>, before: Option<CredentialState>) -> News {
+    match (recovered, before) {
+        (Some(Trouble::Refused), _) | (_, Some(CredentialState::Refused)) => {
+            News::Recovered(Trouble::Refused)
+        }
+        (Some(Trouble::Outage), _) | (_, Some(CredentialState::Unavailable)) => {
+            News::Recovered(Trouble::Outage)
+        }
+        (None, Some(CredentialState::Idle | CredentialState::Ready)) => News::Replaced,
+        (None, None) => News::None,
+    }
+}
+
+pub(super) async fn tell(slot: &TokenSlot, outcome: Outcome) {
+    for credential in outcome.names.clone() {
+        let whole = slot.tell_state(&credential, outcome.state);
+        for transition in transitions(slot, &credential, whole, &outcome) {
+            tokio::select! {
+                // Nobody listens any more when the process ends.
+                _ = slot.deps.transitions.send(transition) => {}
+                () = slot.retired.cancelled() => return,
+            }
+        }
+    }
+}
+
+/// `whole`: how the credential stood and stands with all its users.
+fn transitions(
+    slot: &TokenSlot,
+    credential: &CredentialKey,
+    whole: Whole,
+    outcome: &Outcome,
+) -> Vec<Transition> {
+    let telemetry = &slot.deps.telemetry.tokens;
+    let at = clock::wall();
+    if let Some(one) = outcome.proven {
+        telemetry.proof_in_use(credential, one.what, one.number, one.id);
+    }
+    let news = &outcome.news;
+    let mut told: Vec<Transition> = outcome
+        .refused
+        .iter()
+        .map(|one| {
+            telemetry.proof_refused(credential, one.what, one.number, &one.detail);
+            Transition::ProofRefused {
+                credential: credential.clone(),
+                at,
+                detail: format!(
+                    "the new {} (number {}) is refused, the one before stays in use: {}",
+                    one.what, one.number, one.detail
+                ),
+            }
+        })
+        .collect();
+    told.extend(outcome.settled.map(|how| {
+        telemetry.proof_settled(credential, how.detail());
+        Transition::ProofSettled {
+            credential: credential.clone(),
+            at,
+            how,
+        }
+    }));
+    told.extend(match slot.user() {
+        "" => transition(slot, credential, news, at),
+        user => transition_of_user(slot, credential, user, whole, news, at),
+    });
+    told
+}
+
+fn transition(
+    slot: &TokenSlot,
+    credential: &CredentialKey,
+    news: &News,
+    at: Wall,
+) -> Option<Transition> {
+    let telemetry = &slot.deps.telemetry.tokens;
+    let credential = credential.clone();
+    match news {
+        News::None => None,
+        News::Began(Trouble::Outage, detail) => {
+            telemetry.unavailable(&credential, detail);
+            None
+        }
+        News::Began(Trouble::Refused, detail) => {
+            telemetry.refused(&credential, detail);
+            Some(Transition::Refused {
+                credential,
+                at,
+                detail: detail.clone(),
+            })
+        }
+        News::Recovered(from) => {
+            telemetry.recovered(&credential, *from);
+            Some(match from {
+                Trouble::Refused => Transition::Recovered { credential, at },
+                Trouble::Outage => Transition::Available {
+                    credential,
+                    user: None,
+                },
+            })
+        }
+        News::Replaced => Some(Transition::Available {
+            credential,
+            user: None,
+        }),
+    }
+}
+
+/// One user's refusal is not the credential's, and one user's token is of use to that user's
+/// mailboxes alone: of ten thousand users each would wake ten thousand mailboxes.
+fn transition_of_user(
+    slot: &TokenSlot,
+    credential: &CredentialKey,
+    user: &str,
+    whole: Whole,
+    news: &News,
+    at: Wall,
+) -> Option<Transition> {
+    let telemetry = &slot.deps.telemetry.tokens;
+    let credential = credential.clone();
+    let is_refused = |state| state == CredentialState::Refused;
+    if is_refused(whole.was) && !is_refused(whole.is) {
+        telemetry.recovered(&credential, Trouble::Refused);
+        return Some(Transition::Recovered { credential, at });
+    }
+    match news {
+        News::None => None,
+        News::Began(Trouble::Outage, detail) => {
+            telemetry.unavailable(&credential, detail);
+            None
+        }
+        News::Began(Trouble::Refused, detail) => (is_refused(whole.is) && !is_refused(whole.was))
+            .then(|| {
+                telemetry.refused(&credential, detail);
+                Transition::Refused {
+                    credential,
+                    at,
+                    detail: detail.clone(),
+                }
+            }),
+        News::Recovered(_) | News::Replaced => {
+            if whole.was == CredentialState::Unavailable && whole.is != whole.was {
+                telemetry.recovered(&credential, Trouble::Outage);
+            }
+            Some(Transition::Available {
+                credential,
+                user: Some(user.into()),
+            })
+        }
+    }
+}
