@@ -137,6 +137,7 @@ pub struct Client {
     headers: HeaderMap,
     addresses: address::Policy,
     classifier: Classifier,
+    answer_bytes_max: usize,
 }
 
 impl fmt::Debug for Client {
@@ -192,7 +193,15 @@ impl Client {
             headers: settings.headers.clone(),
             addresses: settings.addresses,
             classifier: settings.classifier.clone(),
+            answer_bytes_max: ANSWER_BYTES_MAX,
         })
+    }
+
+    /// Of an answer as much is read for the requests after it. Default: 16 KiB.
+    #[must_use]
+    pub fn answers_up_to(mut self, bytes: usize) -> Self {
+        self.answer_bytes_max = bytes;
+        self
     }
 
     /// Signs (where there is something to sign with) and sends one request. `timestamp`: Unix
@@ -235,7 +244,7 @@ impl Client {
                     None => RetryAfter::Absent,
                 };
                 let control = Control::parse(header("webhook-delivery"));
-                let start = read_start(response).await;
+                let start = read_start(response, self.answer_bytes_max).await;
                 let class = self.classifier.class(status, &start);
                 let attempt = Attempt::Answered {
                     status,
@@ -254,7 +263,8 @@ impl Client {
         }
     }
 
-    async fn request(
+    /// The request as it would be sent now.
+    pub async fn request(
         &self,
         signer: Option<&Signer>,
         id: Uuid,
@@ -287,7 +297,10 @@ impl Client {
             let signature = HeaderValue::try_from(signature).map_err(problem)?;
             headers.insert("webhook-signature", signature);
         }
-        headers.insert("idempotency-key", id_value.clone());
+        // A format of several requests has one for each.
+        if !headers.contains_key("idempotency-key") {
+            headers.insert("idempotency-key", id_value.clone());
+        }
         headers.insert("webhook-id", id_value);
         headers.insert(
             "traceparent",
@@ -319,11 +332,11 @@ fn certificates(path: &PathBuf) -> Result<Vec<Certificate>, SettingsError> {
 }
 
 /// The start of the answer's body. What is cut off costs the connection, nothing else.
-async fn read_start(mut response: Response) -> Vec<u8> {
+async fn read_start(mut response: Response, bytes_max: usize) -> Vec<u8> {
     let mut start = Vec::new();
     let reading = async {
         while let Ok(Some(chunk)) = response.chunk().await {
-            let room = ANSWER_BYTES_MAX - start.len();
+            let room = bytes_max - start.len();
             start.extend_from_slice(&chunk[..chunk.len().min(room)]);
             if chunk.len() >= room {
                 return;

@@ -40,6 +40,8 @@ impl FileFacts {
         let located = &self.file.located;
         json!({
             "index": located.index,
+            // Its place in the list, and in the answers of steps with `each`.
+            "position": at,
             "filename": self.filename,
             "content_type": self.content_type,
             "size": self.file.size,
@@ -158,16 +160,16 @@ impl Context {
 
     pub(super) fn answered(&mut self, step: &Step, answer: &Answer) {
         let text = String::from_utf8_lossy(&answer.body);
-        self.push(
-            step,
-            json!({
-                "skipped": false,
-                "status": answer.status,
-                // `null` where it is none, or longer than what is read of an answer.
-                "json": serde_json::from_slice::<Json>(&answer.body).ok(),
-                "text": text,
-            }),
-        );
+        let mut told = json!({ "skipped": false, "status": answer.status, "text": text });
+        // Of what is no JSON, or was cut, there is no `json`: asking for it fails, and nothing is
+        // created because a search seems to have found nothing.
+        if let (Ok(json), Some(told)) = (
+            serde_json::from_slice::<Json>(&answer.body),
+            told.as_object_mut(),
+        ) {
+            told.insert("json".to_owned(), json);
+        }
+        self.push(step, told);
     }
 
     fn push(&mut self, step: &Step, answer: Json) {

@@ -19,6 +19,9 @@ use url::Url;
 use super::{Answer, RenderError, Rendered, Source};
 use context::Context;
 
+/// A list of tickets, or the last comments of one, fit.
+pub const ANSWER_BYTES_MAX: usize = 256 << 10;
+
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
