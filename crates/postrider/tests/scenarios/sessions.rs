@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use postrider_sandbox::{
     authority::TokenAuthority,
-    imap::{Goodbye, Scope},
+    imap::{Goodbye, Refusal, Scope},
     mail,
     mailboxes::Access,
     token_endpoint::{TokenConfig, TokenEndpoint},
@@ -148,9 +148,32 @@ async fn a_servers_connections_are_shared_out_and_who_waits_is_told() {
 /// token, and the next one is opened at once. Nobody was throttled.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_connection_to_spare_a_session_is_replaced_when_its_token_ends() {
+    let (world, tokens) = application(Duration::from_secs(12), ", connections_max = 1").await;
+    world.expect_watching(2).await;
+    let end = Instant::now() + Duration::from_secs(30);
+    let mut sent = 0;
+    while Instant::now() < end {
+        let raw = mail::plain(world.next_number(), 200);
+        let now = OffsetDateTime::now_utc();
+        world.mailboxes.deliver(ONE, "Sent", raw, now).unwrap();
+        sent += 1;
+        expect_arrived(&world, sent).await;
+    }
+    assert!(tokens.counters().issued >= 3);
+    let log = world.log();
+    assert!(
+        !log.contains("connection_limit") && !log.contains("throttled"),
+        "{log}"
+    );
+}
+
+const ONE: &str = "one@example.org";
+
+/// A daemon with one mailbox more, `only`, whose folder Sent it watches by an application's tokens.
+async fn application(lifetime: Duration, server: &str) -> (World, TokenEndpoint) {
     let authority = TokenAuthority::new();
     let config = TokenConfig {
-        lifetime: Duration::from_secs(12),
+        lifetime,
         ..TokenConfig::default()
     };
     let (tenant, client, secret) = (
@@ -168,37 +191,29 @@ async fn without_a_connection_to_spare_a_session_is_replaced_when_its_token_ends
         "[credentials.app]\ntype = \"microsoft\"\ntenant = \"{tenant}\"\nclient_id = \"{client}\"\nauthority = \"{}\"\nclient_secret = {{ file = \"{}\" }}\n{}",
         tokens.authority_url(),
         file.display(),
-        beside(&world, "only", 0, "Sent", ", connections_max = 1")
+        beside(&world, "only", 0, "Sent", server)
             .replace("\"lab\"", "\"app\"")
-            .replace(&world.users[0], "one@example.org"),
+            .replace(&world.users[0], ONE),
     );
-    world
-        .mailboxes
-        .add_account("one@example.org", Access::tokens(&authority));
-    world
-        .mailboxes
-        .add_folder("one@example.org", "Sent")
-        .unwrap();
+    world.mailboxes.add_account(ONE, Access::tokens(&authority));
+    world.mailboxes.add_folder(ONE, "Sent").unwrap();
     world.start();
+    (world, tokens)
+}
+
+/// A server may know that a token is over before we do: there is one more to try, and then the
+/// login waits as a refused one does, not as one whose session has just ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_whose_token_is_said_to_be_over_is_not_tried_again_and_again() {
+    let (world, tokens) = application(Duration::from_secs(3600), "").await;
     world.expect_watching(2).await;
-    let end = Instant::now() + Duration::from_secs(30);
-    let mut sent = 0;
-    while Instant::now() < end {
-        let raw = mail::plain(world.next_number(), 200);
-        let now = OffsetDateTime::now_utc();
-        world
-            .mailboxes
-            .deliver("one@example.org", "Sent", raw, now)
-            .unwrap();
-        sent += 1;
-        expect_arrived(&world, sent).await;
-    }
-    assert!(tokens.counters().issued >= 3);
-    let log = world.log();
-    assert!(
-        !log.contains("connection_limit") && !log.contains("throttled"),
-        "{log}"
-    );
+    let over = Refusal::Text("Session invalidated - AccessTokenExpired".to_owned());
+    world
+        .server
+        .levers(Scope::User(ONE), |levers| levers.refuse_login = Some(over));
+    world.server.drop_sessions(Scope::User(ONE), &Goodbye::Eof);
+    world.expect_state("only", "auth_failed").await;
+    assert_eq!(tokens.counters().issued, 1, "it had been accepted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

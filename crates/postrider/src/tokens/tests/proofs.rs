@@ -248,6 +248,16 @@ async fn many_users(count: usize, delay: Duration) -> (World, Vec<MailboxKey>) {
     (world, mailboxes)
 }
 
+#[tokio::test]
+async fn the_task_of_a_user_that_only_waits_is_small() {
+    let (world, _) = many_users(1, Duration::ZERO).await;
+    let Some(crate::tokens::Slot::Users(users)) = world.tokens.slot(&"contoso".into()) else {
+        panic!("no users")
+    };
+    let bytes = users.task_bytes();
+    assert!(bytes < 1024, "{bytes} bytes");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_users_of_a_service_account_do_not_all_ask_at_one_moment() {
     let (world, mailboxes) = many_users(60, Duration::from_millis(20)).await;
