@@ -7,6 +7,7 @@ pub mod body;
 pub mod format;
 pub mod payload;
 pub mod sign;
+pub mod verify;
 
 pub mod address;
 pub mod client;

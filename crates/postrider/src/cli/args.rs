@@ -2,6 +2,7 @@
 
 mod admin;
 mod repair;
+mod receiver;
 mod setup;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use admin::{Admin, CreateToken, Tokens};
 pub(crate) use repair::{DiscardArgs, ReplayArgs};
+pub(crate) use receiver::{Listen, SendTest, TestRoute};
 pub(crate) use setup::{Setup, SetupCloud, SetupExchange, SetupReceipts};
 
 const EXIT_CODES: &str = "\
@@ -132,6 +134,12 @@ pub(crate) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Which endpoints a message would go to, and the requests they would get; nothing is sent
+    TestRoute(TestRoute),
+    /// Send a receiver one signed event, made from a message; no configuration needed
+    SendTest(SendTest),
+    /// Receive, verify and show events on loopback
+    Listen(Listen),
     /// Let the daemon read its configuration again; an error leaves the old one in force
     Reload {
         /// Say what would change, and change nothing

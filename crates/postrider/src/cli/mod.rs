@@ -17,6 +17,7 @@ mod events;
 mod explain;
 mod fold;
 pub mod logging;
+mod listen;
 mod login;
 mod mailbox_text;
 mod mailboxes;
@@ -24,8 +25,10 @@ mod rekey;
 mod reload;
 mod render;
 mod repair;
+mod send_test;
 mod setup;
 mod source;
+mod test_route;
 mod token;
 
 #[cfg(test)]
@@ -99,6 +102,9 @@ fn perform(cli: &Cli) -> Result<(), Failure> {
         Command::Login(args) => login::login(&file, args, cli.json),
         Command::Token(args) => token::token(&file, args, cli.json),
         Command::Rekey { dry_run } => rekey::rekey(&file, *dry_run, cli.json),
+        Command::TestRoute(args) => test_route::test_route(&file, args, cli.json),
+        Command::SendTest(args) => send_test::send_test(args, cli.json),
+        Command::Listen(args) => listen::listen(args, cli.json),
         Command::Reload { dry_run } => ask(cli, &file, async |client| {
             reload::run(client, *dry_run, cli.json).await
         }),

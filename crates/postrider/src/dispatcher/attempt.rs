@@ -21,7 +21,7 @@ use postrider_webhook::{
 };
 use secrecy::SecretString;
 
-use super::transport;
+use super::{Preview, transport};
 use crate::{
     clock, config,
     config::{Endpoint, EndpointFormat},
@@ -133,7 +133,7 @@ impl Post {
         &self,
         claimed: &Claimed,
         raw: RawMessage,
-    ) -> Result<Option<reqwest::Request>, String> {
+    ) -> Result<Option<Preview>, String> {
         let contents = self.format.look(&raw).await;
         let contents = contents.map_err(|error| error.to_string())?;
         let kept = Kept {
@@ -145,9 +145,20 @@ impl Post {
         let Some(rendered) = rendered.map_err(|error| error.to_string())? else {
             return Ok(None);
         };
+        let body = rendered.body.clone();
         let (id, now) = (claimed.event.id, source.now.seconds());
         let signer = self.signer.as_ref();
-        self.client.request(signer, id, now, rendered).await.map(Some)
+        let request = self.client.request(signer, id, now, rendered).await?;
+        Ok(Some(Preview {
+            method: request.method().clone(),
+            url: request.url().clone(),
+            headers: request.headers().clone(),
+            body,
+            more: match &self.format {
+                Format::Event(_) | Format::Postmark(_) | Format::Raw(_) => false,
+                Format::Template(template) => template.steps().len() > 1,
+            },
+        }))
     }
 
     /// The message itself, where the format takes it and it is kept.

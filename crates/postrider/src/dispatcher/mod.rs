@@ -294,6 +294,13 @@ impl Dispatcher {
         }
     }
 
+    /// The same for what is due in its turn: the table is asked when that is.
+    pub fn scheduled(&self, endpoint: &EndpointKey) {
+        if let Some(line) = self.line(endpoint) {
+            line.order(Order::Look);
+        }
+    }
+
     /// An operator's pause; it outlives a restart.
     pub async fn pause(&self, endpoint: &EndpointKey, act: &Act) -> Result<(), OrderError> {
         let line = self
@@ -415,6 +422,35 @@ pub async fn ping(instance: &Arc<str>, settings: &Endpoint, secrets: &SecretList
         note: sent.note,
         took: sent.took,
     }
+}
+
+/// A request as it would be sent.
+pub struct Preview {
+    pub method: reqwest::Method,
+    pub url: url::Url,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: postrider_webhook::body::Body,
+    /// Others may follow, after its answer.
+    pub more: bool,
+}
+
+/// The first request that the endpoint would get for this event; nothing is sent. `None`: it would
+/// get none.
+pub async fn preview(
+    instance: &Arc<str>,
+    settings: &Endpoint,
+    secrets: &SecretList,
+    event: EventRow,
+    when_failed: bool,
+    raw: postrider_webhook::body::RawMessage,
+) -> Result<Option<Preview>, String> {
+    let claimed = Claimed {
+        sequence: 1,
+        when_failed,
+        ..attempt::unstored(&settings.key, event)
+    };
+    let post = Post::new(instance, None, settings, secrets)?;
+    post.first_request(&claimed, raw).await
 }
 
 impl Lanes {
