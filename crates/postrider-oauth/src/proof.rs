@@ -48,6 +48,36 @@ pub enum Proof {
 }
 
 impl Proof {
+    /// The same with another client secret, where one goes with it.
+    pub fn with_client_secret(self, client_secret: Option<SecretString>) -> Self {
+        match self {
+            Self::RefreshToken { token, .. } => Self::RefreshToken {
+                token,
+                client_secret,
+            },
+            Self::AuthorizationCode {
+                code,
+                verifier,
+                redirect,
+                ..
+            } => Self::AuthorizationCode {
+                code,
+                verifier,
+                redirect,
+                client_secret,
+            },
+            Self::DeviceCode { device_code, .. } => Self::DeviceCode {
+                device_code,
+                client_secret,
+            },
+            Self::Nothing
+            | Self::Secret(_)
+            | Self::Certificate { .. }
+            | Self::Assertion(_)
+            | Self::ServiceAccount { .. } => self,
+        }
+    }
+
     /// Its kind, for people.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -41,6 +41,7 @@ pub enum Deed {
     ResumeEndpoint,
     CreateToken,
     RevokeToken,
+    RenewCredential,
 }
 
 impl Deed {
@@ -59,6 +60,7 @@ impl Deed {
             Self::ResumeEndpoint => "resume endpoint",
             Self::CreateToken => "create token",
             Self::RevokeToken => "revoke token",
+            Self::RenewCredential => "renew credential",
         }
     }
 }

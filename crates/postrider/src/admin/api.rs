@@ -359,10 +359,16 @@ pub struct Credential {
     pub secret_problems: Vec<String>,
     /// When the token in use ends.
     pub token_expires: Option<String>,
+    /// When the last token came, since the start of the process.
+    #[serde(default)]
+    pub last_token: Option<String>,
     /// When the next token is asked for, while somebody uses it.
     pub next_request: Option<String>,
     /// When the secret or certificate itself ends, as far as that is known.
     pub expires: Option<String>,
+    /// The certificates of the list that could be read.
+    #[serde(default)]
+    pub certificates: Vec<Certificate>,
     /// Who signed in, where somebody did and the provider tells.
     #[serde(default)]
     pub account: Option<String>,
@@ -374,6 +380,19 @@ pub struct Credential {
     /// Whether `last_error` is over.
     pub trouble_over: bool,
     pub last_error: Option<Trouble>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Certificate {
+    /// Its place in the list, counted from 1, the newest.
+    pub number: u32,
+    /// As Entra's portal shows it: SHA-1 in upper case hex.
+    pub thumbprint: String,
+    pub subject: String,
+    pub expires: String,
+    /// Whether it gave the token in use. A new one takes the place of the one before once it has
+    /// given a token.
+    pub live: bool,
 }
 
 // ---------------------------------------------------------------- reload

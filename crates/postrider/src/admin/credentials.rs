@@ -1,17 +1,25 @@
 //! `/v1/credentials`: how access stands, and who depends on it. Secrets are counted, never told.
 
-use axum::{Json, extract::State, http::StatusCode};
-use postrider_core::time::Wall;
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use postrider_core::{ids::CredentialKey, time::Wall};
+use postrider_store::Deed;
 
 use super::{
     api,
+    caller::Caller,
     server::{Admin, Refusal},
 };
 use crate::{
     config::{Config, Credential, Environment},
-    tokens::{CredentialState, CredentialStatus},
+    tokens::{CertificateStatus, CredentialState, CredentialStatus, Renewed},
     vault::Vault,
 };
+
+const LIST: &str = "postrider credentials list";
 
 pub(super) async fn list(State(admin): State<Admin>) -> Result<Json<api::Credentials>, Refusal> {
     let config = admin.shared.config();
@@ -25,6 +33,57 @@ pub(super) async fn list(State(admin): State<Admin>) -> Result<Json<api::Credent
         .await
         .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), ""))?;
     Ok(Json(api::Credentials { credentials }))
+}
+
+/// A new token now, because it says more than the one in use.
+pub(super) async fn renew(
+    State(admin): State<Admin>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<api::Done>, Refusal> {
+    let key = CredentialKey::from(id.as_str());
+    let shared = &admin.shared;
+    if !shared.config().credentials.contains_key(&key) {
+        return Err(Refusal::not_found("credential", &id, LIST));
+    }
+    let act = caller.act(None);
+    let tokens = &shared.telemetry.tokens;
+    tokens.renewal_ordered(&key, &act.who, &act.through);
+    shared
+        .store
+        .note(&act, Deed::RenewCredential, &id, 1)
+        .await?;
+    let done = renewed(shared.tokens.renew(&key).await, &id)?;
+    Ok(Json(api::Done {
+        id,
+        done,
+        folders: Vec::new(),
+    }))
+}
+
+/// What came of it, in the past tense.
+fn renewed(renewed: Renewed, id: &str) -> Result<String, Refusal> {
+    match renewed {
+        Renewed::Done => Ok("renewed".to_owned()),
+        Renewed::Ordered { users: 0 } => Ok("ordered".to_owned()),
+        Renewed::Ordered { users } => Ok(format!("ordered for {users} users")),
+        Renewed::Failed(detail) => Err(Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("credential `{id}` got no new token: {detail}"),
+            "a token that is still good stays in use; it is tried again by itself",
+        )),
+        Renewed::TooSoon { wait } => Err(Refusal::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            format!("credential `{id}` was renewed a moment ago"),
+            &format!("try again in {} s", wait.as_secs() + 1),
+        )),
+        Renewed::NoToken => Err(Refusal::new(
+            StatusCode::CONFLICT,
+            format!("credential `{id}` is a password, which no token is asked for with"),
+            "a password is read again when its file changes",
+        )),
+        Renewed::Unknown => Err(Refusal::not_found("credential", id, LIST)),
+    }
 }
 
 /// Who signed in, and since when; or why that cannot be told, with what to do.
@@ -44,8 +103,21 @@ fn signed_in(config: &Config, credential: &Credential) -> Result<(Option<String>
     }
 }
 
+fn number(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+fn certificate(one: &CertificateStatus) -> api::Certificate {
+    api::Certificate {
+        number: number(one.index).saturating_add(1),
+        thumbprint: one.thumbprint.clone(),
+        subject: one.subject.clone(),
+        expires: one.ends.rfc3339(),
+        live: one.is_live,
+    }
+}
+
 fn shown(status: &CredentialStatus, config: &Config) -> api::Credential {
-    let number = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
     let users = config
         .mailboxes
         .values()
@@ -70,6 +142,8 @@ fn shown(status: &CredentialStatus, config: &Config) -> api::Credential {
         secrets: number(status.secrets),
         secret_problems,
         token_expires: status.expires_at.map(Wall::rfc3339),
+        last_token: status.last_token_at.map(Wall::rfc3339),
+        certificates: status.certificates.iter().map(certificate).collect(),
         next_request: status.next_request_at.map(Wall::rfc3339),
         expires: status.secret_expires_at.map(Wall::rfc3339),
         mailboxes: users.map(|mailbox| mailbox.key.to_string()).collect(),

@@ -1,6 +1,6 @@
 //! `/v1/mailboxes`: what is watched, and an operator's orders to it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Json,
@@ -25,7 +25,7 @@ use crate::{
     directory::Worker,
     gauges,
     telemetry::mail::State as WatchState,
-    watch_line::{Status, Trouble},
+    watch_line::{Status, Trouble, WatchLine},
 };
 
 const LIST: &str = "postrider mailboxes list";
@@ -289,16 +289,34 @@ pub(super) async fn resume(
     order(&worker, &Order::Resume, "resumed", |_, _| true)
 }
 
-/// Tries at once, whatever the mailbox waits for.
+/// Tries at once, whatever the mailbox waits for; with a new token where the one in use says itself
+/// that it opens nothing.
 pub(super) async fn resync(
     State(admin): State<Admin>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<api::Done>, Refusal> {
     let worker = worker(&admin, &id)?;
+    let (key, credential) = (&worker.mailbox.key, &worker.mailbox.credential);
+    let waits_for_token = |line: &Arc<WatchLine>| line.with_status(is_refused_for_its_token);
+    if worker.lines.iter().any(waits_for_token) && admin.shared.tokens.renew_for(key, credential) {
+        let act = caller.act(None);
+        let tokens = &admin.shared.telemetry.tokens;
+        tokens.renewal_ordered(credential, &act.who, &act.through);
+    }
     worker
         .gate
         .with(postrider_core::gate::Gate::credential_changed);
     order(&worker, &Order::Resync, "resyncing", |_, _| true)
+}
+
+fn is_refused_for_its_token(status: &Status) -> bool {
+    let diagnosis = status
+        .trouble
+        .as_ref()
+        .and_then(|one| one.diagnosis.as_ref());
+    status.state == WatchState::AuthFailed
+        && diagnosis.is_some_and(|diagnosis| diagnosis.cause.is_in_the_token())
 }
 
 /// The account under this key is the same mail: the store keeps the new one, and the watch goes on.

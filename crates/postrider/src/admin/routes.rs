@@ -250,6 +250,13 @@ fn other_orders() -> Vec<Route> {
         )
         .answer::<api::Pinged>(),
         order(
+            "/v1/credentials/{id}/renew",
+            admin,
+            "Ask for a new token now",
+            post(credentials::renew),
+        )
+        .answer::<api::Done>(),
+        order(
             "/v1/reload",
             admin,
             "Read the configuration again",

@@ -343,6 +343,11 @@ pub(crate) struct Explain {
 pub(crate) enum Credentials {
     /// All credentials, as the running daemon uses them
     List,
+    /// Ask for a new token now, after consent was granted for instance; the old one serves until then
+    Renew {
+        /// Its name in the configuration
+        credential: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ use super::{
     args::Credentials,
     client::{Answer, Client, Target},
     failure::Failure,
+    mailboxes::done,
     output::{print, print_json},
     render::{Table, age, clean, maybe_age, over, trouble},
 };
@@ -20,8 +21,15 @@ pub(crate) async fn run(
     json: bool,
 ) -> Result<(), Failure> {
     match command {
-        None | Some(Credentials::List) => {}
+        None | Some(Credentials::List) => list(client, json).await,
+        Some(Credentials::Renew { credential }) => {
+            let target = Target::of(&["credentials", credential, "renew"]);
+            done(&client.post(target).await?, json)
+        }
     }
+}
+
+async fn list(client: &Client, json: bool) -> Result<(), Failure> {
     let answer: Answer<api::Credentials> = client.get(Target::of(&["credentials"])).await?;
     if json {
         return print_json(&answer.json);
@@ -38,6 +46,7 @@ fn text(credentials: &[api::Credential], now: Wall) -> String {
         "TYPE",
         "STATE",
         "LIVE",
+        "LAST TOKEN",
         "TOKEN ENDS",
         "NEXT REQUEST",
         "EXPIRES",
@@ -49,6 +58,7 @@ fn text(credentials: &[api::Credential], now: Wall) -> String {
             credential.kind.clone(),
             credential.state.clone(),
             live(credential),
+            maybe_age(credential.last_token.as_deref(), now),
             maybe_age(credential.token_expires.as_deref(), now),
             maybe_age(credential.next_request.as_deref(), now),
             maybe_age(credential.expires.as_deref(), now),
@@ -83,6 +93,19 @@ fn mailboxes(names: &[String]) -> String {
 fn details(credential: &api::Credential, now: Wall) -> String {
     let id = clean(&credential.id);
     let mut text = String::new();
+    for certificate in &credential.certificates {
+        let live = if certificate.live { " (live)" } else { "" };
+        let ends = match age(&certificate.expires, now) {
+            later if later.starts_with("in ") => format!("ends {later}"),
+            past => format!("ended {past} ago"),
+        };
+        text += &format!(
+            "\n{id}: certificate {}{live}: {}, {}, {ends}\n",
+            certificate.number,
+            clean(&certificate.thumbprint),
+            clean(&certificate.subject),
+        );
+    }
     for problem in &credential.secret_problems {
         text += &format!("\n{id}: {}\n", clean(problem));
     }
@@ -120,6 +143,14 @@ mod tests {
             secret_problems: Vec::new(),
             token_expires: at(3000),
             next_request: at(2400),
+            last_token: at(-600),
+            certificates: vec![api::Certificate {
+                number: 2,
+                thumbprint: "0A1B2C".to_owned(),
+                subject: "CN=rider".to_owned(),
+                expires: at(30 * 86_400).unwrap(),
+                live: true,
+            }],
             expires: at(30 * 86_400),
             account: None,
             account_since: None,
@@ -148,11 +179,16 @@ mod tests {
                 "microsoft",
                 "ready",
                 "2 of 3",
+                "10m",
                 "in 50m",
                 "in 40m",
                 "in 30d",
                 "6: box1 box2 box3 box4 …"
             ]
+        );
+        assert!(
+            text.contains("contoso: certificate 2 (live): 0A1B2C, CN=rider, ends in 30d\n"),
+            "{text}"
         );
         assert!(
             text.ends_with("contoso: last trouble 0s ago: no answer within 20 s\n"),

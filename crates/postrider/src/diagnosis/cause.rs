@@ -143,6 +143,26 @@ causes! {
     MustNotOpenViolated "must_not_open_violated" Operator,
 }
 
+impl Cause {
+    /// The token says it itself. It stays as it is; another one may say something else.
+    pub fn is_in_the_token(self) -> bool {
+        matches!(
+            self,
+            Self::TokenForGraph
+                | Self::TokenForOtherResource
+                | Self::TokenExpired
+                | Self::TokenOfOtherTenant
+                | Self::TokenOfOtherApplication
+                | Self::TokenEndpointV1
+                | Self::AppPermissionMissing
+                | Self::AppConsentMissing
+                | Self::UserTokenForApplication
+                | Self::ApplicationTokenForUser
+                | Self::DelegatedPermissionMissing
+        )
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -19,7 +19,6 @@ use postrider_oauth::{
     grant::Grant,
     proof::Proof,
 };
-use secrecy::SecretString;
 use serde_json::json;
 use tokio::{net::TcpListener, sync::oneshot, time::timeout};
 use url::Url;
@@ -32,8 +31,6 @@ use super::{
     },
     SignIn, line,
 };
-use crate::{clock, tokens::once::REQUEST_LIMIT};
-
 /// How long the page may still travel to the browser after the answer has come.
 const FAREWELL_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -42,7 +39,6 @@ type Answer = Result<Proof, CallbackError>;
 /// What a request to the redirect address is held against.
 struct Waiting {
     authorization: Authorization,
-    client_secret: Option<SecretString>,
     answer: Mutex<Option<oneshot::Sender<Answer>>>,
 }
 
@@ -67,12 +63,8 @@ pub(super) async fn sign_in(sign_in: &SignIn<'_>, args: &Login) -> Result<Grant,
             Failure::new(exit, format!("credential `{name}`: {error}"))
         })?;
     show(sign_in, &authorization, &redirect, limit)?;
-    let secret = sign_in.client_secret.clone();
-    let proof = wait(listener, authorization, secret, limit).await?;
-    let request = sign_in
-        .client
-        .request(&sign_in.http, &proof, REQUEST_LIMIT, clock::wall());
-    Ok(request.await?)
+    let proof = wait(listener, authorization, limit).await?;
+    Ok(sign_in.request(&proof).await?)
 }
 
 async fn listen(host: &str, port: Option<u16>) -> Result<(TcpListener, Url), Failure> {
@@ -122,14 +114,12 @@ fn show(
 async fn wait(
     listener: TcpListener,
     authorization: Authorization,
-    client_secret: Option<SecretString>,
     limit: Duration,
 ) -> Result<Proof, Failure> {
     let (sender, answer) = oneshot::channel();
     let (stop, stopped) = oneshot::channel::<()>();
     let waiting = Arc::new(Waiting {
         authorization,
-        client_secret,
         answer: Mutex::new(Some(sender)),
     });
     let router = Router::new().fallback(callback).with_state(waiting);
@@ -174,8 +164,7 @@ async fn callback(State(waiting): State<Arc<Waiting>>, method: Method, uri: Uri)
         );
     }
     let query = uri.query().unwrap_or_default();
-    let secret = waiting.client_secret.clone();
-    let answer = waiting.authorization.accept(query, secret);
+    let answer = waiting.authorization.accept(query, None);
     let text = match &answer {
         Ok(_) => "The answer has arrived. Go back to the terminal; this window can be closed.",
         Err(CallbackError::Foreign) => {

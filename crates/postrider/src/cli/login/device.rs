@@ -6,6 +6,7 @@ use postrider_oauth::{
     device::{DeviceCode, DeviceFlow, Pace, Poll},
     grant::Grant,
 };
+use secrecy::SecretString;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -21,17 +22,22 @@ use crate::{clock, tokens::once::REQUEST_LIMIT};
 
 pub(super) async fn sign_in(sign_in: &SignIn<'_>) -> Result<Grant, Failure> {
     let flow = flow(sign_in)?;
-    let secret = sign_in.client_secret.as_ref();
-    let code = flow
-        .start(&sign_in.http, secret, REQUEST_LIMIT, clock::wall())
-        .await?;
+    let http = &sign_in.http;
+    let start = async |secret: Option<SecretString>| {
+        flow.start(http, secret.as_ref(), REQUEST_LIMIT, clock::wall())
+            .await
+    };
+    let code = sign_in.ask(start).await?;
     show(sign_in, &code)?;
     let deadline = Instant::now() + code.expires_in;
     let mut pace = Pace::new(&code);
     loop {
         sleep(pace.wait()).await;
-        let poll = flow.poll(&sign_in.http, &code, secret, REQUEST_LIMIT, clock::wall());
-        match poll.await {
+        let poll = async |secret: Option<SecretString>| {
+            flow.poll(http, &code, secret.as_ref(), REQUEST_LIMIT, clock::wall())
+                .await
+        };
+        match sign_in.ask(poll).await {
             Ok(Poll::Granted(grant)) => return Ok(*grant),
             Ok(Poll::Pending) => {}
             Ok(Poll::SlowDown) => pace.slow_down(),

@@ -6,9 +6,9 @@ mod browser;
 mod device;
 mod granted;
 
-use std::path::Path;
+use std::{cell::Cell, path::Path};
 
-use postrider_oauth::{client::TokenClient, grant::Grant, proof::Proof};
+use postrider_oauth::{client::TokenClient, error::TokenError, grant::Grant, proof::Proof};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use url::Url;
@@ -34,7 +34,10 @@ struct SignIn<'a> {
     credential: &'a Credential,
     client: TokenClient,
     http: reqwest::Client,
-    client_secret: Option<SecretString>,
+    /// The client secrets, newest first; one `None` for a public client.
+    client_secrets: Vec<Option<SecretString>>,
+    /// Which of them is asked with: those before it were refused.
+    secret_at: Cell<usize>,
     /// Where a device code is asked for.
     device: Option<Url>,
     /// Where a browser is sent to.
@@ -86,7 +89,8 @@ impl<'a> SignIn<'a> {
         Ok(Self {
             device: device.or_else(|| client.device_endpoint()),
             authorize: authorize.or_else(|| client.authorization_endpoint()),
-            client_secret: once.client_secrets().next().flatten().cloned(),
+            client_secrets: once.client_secrets().map(Option::<&_>::cloned).collect(),
+            secret_at: Cell::new(0),
             http: once.http().clone(),
             client,
             credential,
@@ -120,16 +124,48 @@ impl<'a> SignIn<'a> {
         }
     }
 
+    /// Asks with one client secret after the other, as long as it is the proof that is refused.
+    async fn ask<T>(
+        &self,
+        ask: impl AsyncFn(Option<SecretString>) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        let mut refused = None;
+        let first = self.secret_at.get();
+        for (at, secret) in self.client_secrets.iter().enumerate().skip(first) {
+            match ask(secret.clone()).await {
+                // The newest one's refusal is the one to tell.
+                Err(error) if error.is_about_the_secret() => {
+                    refused.get_or_insert(error);
+                }
+                other => {
+                    self.secret_at.set(at);
+                    return other;
+                }
+            }
+        }
+        Err(refused.unwrap_or(TokenError::Unsent {
+            what: "no client secret can be read",
+        }))
+    }
+
+    /// The same for a request for a token.
+    async fn request(&self, proof: &Proof) -> Result<Grant, TokenError> {
+        self.ask(async |secret| {
+            let proof = proof.clone().with_client_secret(secret);
+            self.client
+                .request(&self.http, &proof, REQUEST_LIMIT, clock::wall())
+                .await
+        })
+        .await
+    }
+
     /// One token with what was just stored.
     async fn prove(&self, vault: &Vault, refresh: &SecretString) -> Result<Grant, Failure> {
         let proof = Proof::RefreshToken {
             token: refresh.clone(),
-            client_secret: self.client_secret.clone(),
+            client_secret: None,
         };
-        let grant = self
-            .client
-            .request(&self.http, &proof, REQUEST_LIMIT, clock::wall())
-            .await?;
+        let grant = self.request(&proof).await?;
         source::keep(vault, self.credential, &proof, &grant)?;
         Ok(grant)
     }

@@ -41,7 +41,7 @@ fn network_client() -> reqwest::Client {
 #[tokio::test]
 async fn strangers_are_sent_away_and_the_right_answer_still_counts() {
     let (listener, at, authorization, state) = begin().await;
-    let waiting = tokio::spawn(wait(listener, authorization, None, Duration::from_secs(30)));
+    let waiting = tokio::spawn(wait(listener, authorization, Duration::from_secs(30)));
     for (rest, status) in [
         ("/favicon.ico", 404),
         ("/", 400),
@@ -66,7 +66,7 @@ async fn strangers_are_sent_away_and_the_right_answer_still_counts() {
 #[tokio::test]
 async fn a_refusal_at_the_provider_ends_the_wait_with_its_advice() {
     let (listener, at, authorization, state) = begin().await;
-    let waiting = tokio::spawn(wait(listener, authorization, None, Duration::from_secs(30)));
+    let waiting = tokio::spawn(wait(listener, authorization, Duration::from_secs(30)));
     let rest = format!("/?error=access_denied&error_description=AADSTS65004%3A+no&state={state}");
     let (status, page) = get(&at, &rest).await;
     assert!(status == 200 && page.contains("did not succeed") && !page.contains("AADSTS"));
@@ -78,7 +78,7 @@ async fn a_refusal_at_the_provider_ends_the_wait_with_its_advice() {
 #[tokio::test]
 async fn where_nobody_comes_the_wait_ends_and_the_port_is_closed() {
     let (listener, at, authorization, _) = begin().await;
-    let waited = wait(listener, authorization, None, Duration::from_millis(20)).await;
+    let waited = wait(listener, authorization, Duration::from_millis(20)).await;
     assert_eq!(waited.unwrap_err().exit, Exit::TryAgain);
     let port = at.port().unwrap();
     let reached = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
