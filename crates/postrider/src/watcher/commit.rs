@@ -117,6 +117,9 @@ impl Watcher {
                     if !keep_raw {
                         prepared.raw = None;
                         unused.extend(prepared.spool.take());
+                    } else if prepared.raw.is_none() && prepared.spool.is_none() {
+                        // An endpoint that takes messages was configured since this one was read.
+                        return Err(Failure::Store);
                     }
                     let event = self.message_event(config, prepared, slots);
                     commit.events.push(event);

@@ -198,6 +198,30 @@ async fn an_event_that_is_no_message_ends_at_once_and_a_ping_is_not_sent() {
     expect_exactly(&world, &sent).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_products_new_key_is_used_without_a_restart() {
+    let mut world = World::new(Settings::default()).await;
+    let file = world.dir.path().join("product.key");
+    std::fs::write(&file, "key-number-one").unwrap();
+    world.settings.endpoint = format!(
+        "format = \"raw\"\nraw = {{ profile = \"osticket\", key = {{ file = \"{}\" }} }}\n",
+        file.display()
+    );
+    world.receiver.set(Behaviour::status(401));
+    let known = |one: &Received| one.header("x-api-key") == Some("key-number-two");
+    world.receiver.when(known, Behaviour::status(201));
+    world.start();
+    world.expect_watching(1).await;
+    let sent = deliver(&world, &[500]);
+    world
+        .expect("it was refused", |world| world.receiver.attempt_count() > 0)
+        .await;
+    std::fs::write(&file, "key-number-two\n").unwrap();
+    expect_exactly(&world, &sent).await;
+    let log = world.log();
+    assert!(!log.contains("key-number"), "{log}");
+}
+
 /// The most memory that the daemon may have had after fifty megabytes: what it parses at a time
 /// (`limits.parse`, twice), what a process has, and little more. The message is 70 MB, its attachment
 /// 50, so neither was ever whole in memory.
