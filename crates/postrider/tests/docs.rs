@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "docs/schemas.rs"]
+mod schemas;
+
 use std::{fmt::Write as _, fs, path::PathBuf};
 
 use postrider::telemetry::Telemetry;

@@ -54,6 +54,8 @@ struct MessageEvent<'a> {
 struct MessageEventData<'a> {
     #[serde(flatten)]
     data: Data<'a>,
+    /// Made by an operator to try a receiver; it speaks of no mail of anybody's.
+    test: bool,
     delivery: Delivery<'a>,
 }
 
@@ -69,6 +71,8 @@ struct SystemEvent<'a> {
 struct SystemEventData<'a> {
     #[serde(flatten)]
     data: SystemFacts<'a>,
+    /// Made by an operator to try a receiver.
+    test: bool,
     delivery: Delivery<'a>,
 }
 

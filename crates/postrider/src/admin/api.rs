@@ -259,7 +259,7 @@ pub struct Delivery {
     pub replay: Option<i64>,
     /// The mark that a replayed event carries.
     #[serde(default)]
-    pub replay_mark: Option<Value>,
+    pub replay_mark: Option<ReplayMark>,
     /// The id that it goes out under, where that is not the event's own.
     #[serde(default)]
     pub as_id: Option<String>,

@@ -82,9 +82,7 @@ impl From<postrider_store::DeliveryRow> for api::Delivery {
             blocked: row.blocked,
             stepped_aside: row.aside && row.replay.is_none(),
             replay: row.replay_order,
-            replay_mark: row
-                .replay
-                .map(|mark| serde_json::from_str(&mark).unwrap_or(serde_json::Value::String(mark))),
+            replay_mark: row.replay.and_then(|mark| serde_json::from_str(&mark).ok()),
             as_id: row.as_id.map(|id| id.to_string()),
         }
     }

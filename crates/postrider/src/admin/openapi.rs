@@ -2,7 +2,9 @@
 //! travel. Nothing is written by hand but the words around them.
 
 use axum::Json;
-use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
+use postrider_core::event::EventType;
+use postrider_webhook::payload::schema;
+use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -13,36 +15,48 @@ use super::{
 /// Where OpenAPI keeps what is referred to.
 const COMPONENTS: &str = "/components/schemas";
 
-fn generator() -> SchemaGenerator {
-    let settings = SchemaSettings::draft2020_12().with(|settings| {
+/// What is asked is read, what is answered is written: a key that may be left out of a request is
+/// always there in an answer.
+struct Generators {
+    asked: SchemaGenerator,
+    answered: SchemaGenerator,
+}
+
+fn settings() -> SchemaSettings {
+    SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = COMPONENTS.into();
         settings.meta_schema = None;
-    });
-    settings.into_generator()
+    })
 }
 
 /// The whole document.
 pub fn document() -> Value {
-    let mut generator = generator();
-    let failure = generator.subschema_for::<api::Failure>();
+    let mut generators = Generators {
+        asked: settings().into_generator(),
+        answered: settings().for_serialize().into_generator(),
+    };
+    let failure = generators.answered.subschema_for::<api::Failure>();
     let mut paths: Map<String, Value> = Map::new();
     for route in routes::all() {
-        let operation = operation(&route, &failure, &mut generator);
+        let operation = operation(&route, &failure, &mut generators);
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         path[route.method.as_str().to_lowercase()] = operation;
     }
-    let schemas = generator.take_definitions(true);
+    let webhooks = webhooks(&mut generators.answered);
+    let mut schemas = generators.asked.take_definitions(true);
+    schemas.append(&mut generators.answered.take_definitions(true));
     json!({
         "openapi": "3.1.0",
         "info": {
-            "title": "postrider's admin API",
+            "title": "postrider",
             "version": "1",
-            "description": "What may be asked of a running daemon, over its unix socket, or over TCP with a bearer token. Times are RFC 3339 in UTC.",
+            "description": "The admin API: what may be asked of a running daemon, over its unix socket, or over TCP with a bearer token. And the webhooks: what it sends. Times are RFC 3339 in UTC.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "http://127.0.0.1:9421", "description": "[admin.tcp] listen"}],
         "security": [{"token": []}],
         "paths": paths,
+        "webhooks": webhooks,
         "components": {
             "schemas": schemas,
             "securitySchemes": {"token": {
@@ -51,6 +65,38 @@ pub fn document() -> Value {
             }},
         },
     })
+}
+
+/// What an endpoint with `format = "event"` gets.
+fn webhooks(generator: &mut SchemaGenerator) -> Map<String, Value> {
+    let header = |name: &str, what: &str| json!({"name": name, "in": "header", "required": true, "description": what, "schema": {"type": "string"}});
+    let headers = [
+        header("webhook-id", "The event's id; a repeat has the same."),
+        header(
+            "webhook-timestamp",
+            "When this attempt was signed, in seconds since 1970.",
+        ),
+        header(
+            "webhook-signature",
+            "Standard Webhooks signatures, separated by spaces.",
+        ),
+    ];
+    let webhook = |kind: &EventType| {
+        let schema = schema::of(*kind, generator);
+        let operation = json!({"post": {
+            "operationId": format!("webhook_{}", kind.as_str().replace('.', "_")),
+            "summary": kind.as_str(),
+            "security": [],
+            "parameters": headers,
+            "requestBody": {"required": true, "content": {"application/json": {"schema": schema}}},
+            "responses": {
+                "2XX": {"description": "Accepted: it is not sent again."},
+                "default": {"description": "It is sent again later; see docs/WEBHOOKS.md."},
+            },
+        }});
+        (kind.as_str().to_owned(), operation)
+    };
+    EventType::ALL.iter().map(webhook).collect()
 }
 
 pub(super) async fn serve() -> Json<Value> {
@@ -62,9 +108,9 @@ pub fn text() -> String {
     format!("{:#}\n", document())
 }
 
-fn operation(route: &Route, failure: &Schema, generator: &mut SchemaGenerator) -> Value {
+fn operation(route: &Route, failure: &Schema, generators: &mut Generators) -> Value {
     let answer = match route.answer {
-        Some(answer) => answer(generator).to_value(),
+        Some(answer) => answer(&mut generators.answered).to_value(),
         None => json!({"type": "object"}),
     };
     let refused = json!({
@@ -83,7 +129,7 @@ fn operation(route: &Route, failure: &Schema, generator: &mut SchemaGenerator) -
     });
     let mut parameters = path_parameters(route.path);
     parameters.extend(route.query.into_iter().flat_map(|query| {
-        let schema = query(generator).to_value();
+        let schema = query(&mut generators.asked).to_value();
         query_parameters(&schema)
     }));
     if !parameters.is_empty() {
@@ -92,7 +138,7 @@ fn operation(route: &Route, failure: &Schema, generator: &mut SchemaGenerator) -
     if let Some(body) = route.body {
         operation["requestBody"] = json!({
             "required": true,
-            "content": {"application/json": {"schema": body(generator)}},
+            "content": {"application/json": {"schema": body(&mut generators.asked)}},
         });
     }
     operation
@@ -129,15 +175,6 @@ fn query_parameters(schema: &Value) -> Vec<Value> {
         .into_iter()
         .map(|(name, schema)| json!({"name": name, "in": "query", "required": false, "schema": schema}))
         .collect()
-}
-
-/// A schema of one type on its own.
-pub fn schema_of<T: JsonSchema>() -> Value {
-    let settings = SchemaSettings::draft2020_12();
-    settings
-        .into_generator()
-        .into_root_schema_for::<T>()
-        .to_value()
 }
 
 #[cfg(test)]

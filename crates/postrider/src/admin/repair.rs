@@ -75,7 +75,7 @@ pub(super) async fn replay(
         .await?;
     if !request.dry_run {
         for endpoint in done.endpoints.keys() {
-            admin.shared.dispatcher.nudge(endpoint);
+            admin.shared.dispatcher.scheduled(endpoint);
         }
     }
     Ok(Json(api::Replayed::of(&done, request.dry_run)))

@@ -48,7 +48,7 @@ impl Route {
 
     fn query<T: JsonSchema>(self) -> Self {
         Self {
-            query: Some(|generator| generator.root_schema_for::<T>()),
+            query: Some(|generator| T::json_schema(generator)),
             ..self
         }
     }

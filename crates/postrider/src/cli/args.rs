@@ -382,8 +382,10 @@ pub(crate) struct Token {
 pub(crate) enum Schema {
     /// Of the configuration file
     Config,
-    /// OpenAPI document of the admin API
+    /// OpenAPI document of the admin API and of the webhooks
     Admin,
+    /// Of the events that endpoints get
+    Event,
 }
 
 impl DeliveryState {

@@ -73,6 +73,9 @@ fn perform(cli: &Cli) -> Result<(), Failure> {
         Command::Schema {
             what: Schema::Admin,
         } => output::print(&crate::admin::openapi::text()),
+        Command::Schema {
+            what: Schema::Event,
+        } => output::print(&format!("{:#}\n", postrider_webhook::payload::schema::document())),
         Command::Completions { shell } => completions(*shell),
         Command::Status => ask(cli, &file, async |client| {
             mailboxes::status(client, cli.json).await

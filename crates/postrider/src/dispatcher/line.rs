@@ -36,6 +36,8 @@ pub(super) enum Order {
     Retire,
     /// The lane before this one has ended: what it had in hand is in the table, due now or later.
     Inherit,
+    /// There is something new in the table, and not all of it is due now.
+    Look,
 }
 
 /// What was put in since the lane looked last.

@@ -69,6 +69,19 @@ pub struct Replayed {
     pub lasts_seconds: u64,
 }
 
+/// The mark of a replayed event, as it goes into `data.delivery.replay`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReplayMark {
+    pub at: String,
+    /// Which replay of this delivery it is.
+    pub number: u32,
+    #[serde(default)]
+    pub as_new: bool,
+    /// The event's own id, where it goes out under another one.
+    #[serde(default)]
+    pub of: Option<String>,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CancelRequest {

@@ -167,7 +167,7 @@ impl Lane {
                     self.hope();
                 }
                 Order::Probe => self.hope(),
-                Order::Inherit => {
+                Order::Inherit | Order::Look => {
                     self.backlog = true;
                     self.ahead = true;
                 }

@@ -244,7 +244,11 @@ impl Lane {
             Ok(claimed) => {
                 self.line
                     .free_places(claim.wanted - claimed.len().min(claim.wanted));
-                self.backlog |= claimed.len() >= claim.wanted;
+                // Behind a full one there may be more, now or later.
+                if claimed.len() >= claim.wanted {
+                    self.backlog = true;
+                    self.ahead = true;
+                }
                 self.queue.extend(claimed);
             }
             Err(error) => {

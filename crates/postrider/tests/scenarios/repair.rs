@@ -1,0 +1,490 @@
+//! What an operator repairs: sending again as much and as fast as wanted, taking that back, giving
+//! up, reading again from the mailbox; who did it; and the same over TCP with a token.
+
+use std::collections::BTreeSet;
+
+use postrider_sandbox::receiver::{Answer, Behaviour, Receiver};
+use serde_json::Value;
+
+use crate::{
+    schema,
+    world::{SECRET, Settings, World},
+};
+
+fn endpoint(world: &World, id: &str) -> Value {
+    let list = world.ask(&["endpoints", "list"]).unwrap_or_default();
+    let all = list["endpoints"].as_array().cloned().unwrap_or_default();
+    all.into_iter()
+        .find(|one| one["id"] == id)
+        .unwrap_or_default()
+}
+
+fn audit(world: &World) -> Vec<Value> {
+    let audit = world.ask(&["admin", "audit"]).unwrap();
+    audit["audit"].as_array().cloned().unwrap_or_default()
+}
+
+/// The receiver gives each event up: it is dead at once.
+fn aborts() -> Behaviour {
+    Behaviour::Answer(Answer {
+        status: 400,
+        headers: vec![("webhook-delivery".to_owned(), "abort-message".to_owned())],
+        body: "this customer is gone".to_owned(),
+    })
+}
+
+async fn dead_letters(world: &World, count: usize) -> Vec<String> {
+    world.receiver.set(aborts());
+    world.burst(0, count);
+    world
+        .expect("all dead", |world| {
+            endpoint(world, "tickets")["dead"] == count
+        })
+        .await;
+    world.receiver.set(Behaviour::Accept);
+    let listed = world.ask(&["events", "list", "--state", "dead"]).unwrap();
+    let events = listed["events"].as_array().cloned().unwrap_or_default();
+    let id = |event: &Value| event["id"].as_str().unwrap_or_default().to_owned();
+    events.iter().map(id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_sent_again_or_given_up_with_a_reason_and_the_audit_says_who() {
+    let world = World::watching(Settings::default()).await;
+    let ids = dead_letters(&world, 5).await;
+    let shown = world.ask(&["events", "show", &ids[0]]).unwrap();
+    let note = shown["attempts"][0]["note"].as_str().unwrap_or_default();
+    assert!(note.contains("this customer is gone"), "{shown:#}");
+
+    let words = ["events", "discard", &ids[0], &ids[1], "--reason", "spam"];
+    let dry = world.ask(&[&words[..], &["--dry-run"]].concat()).unwrap();
+    assert_eq!(
+        (&dry["dry_run"], &dry["deliveries"]),
+        (&true.into(), &2.into())
+    );
+    assert_eq!(endpoint(&world, "tickets")["discarded"], 0);
+    assert_eq!(world.ask(&words).unwrap()["deliveries"], 2);
+    assert_eq!(world.ask(&words).unwrap()["deliveries"], 0);
+
+    let planned = world
+        .ask(&["events", "replay", "--dead", "--dry-run"])
+        .unwrap();
+    assert_eq!(planned["endpoints"]["tickets"], 3, "{planned:#}");
+    let sent = world
+        .ask(&[
+            "events",
+            "replay",
+            "--dead",
+            "--reason",
+            "the desk is up again",
+        ])
+        .unwrap();
+    assert_eq!(sent["deliveries"], 3);
+    world
+        .expect("three arrive", |world| world.arrived().len() == 3)
+        .await;
+    for received in world.receiver.received() {
+        if received.outcome == postrider_sandbox::receiver::Outcome::Accepted {
+            let mark = &received.json()["data"]["delivery"]["replay"];
+            assert_eq!(
+                (&mark["number"], &mark["as_new"]),
+                (&1.into(), &false.into())
+            );
+        }
+    }
+    let state = endpoint(&world, "tickets");
+    assert_eq!(
+        (&state["dead"], &state["discarded"]),
+        (&0.into(), &2.into())
+    );
+
+    let rows = audit(&world);
+    assert_eq!(rows.len(), 2, "what changed nothing is no deed: {rows:#?}");
+    assert_eq!(
+        (&rows[0]["what"], &rows[0]["affected"]),
+        (&"replay".into(), &3.into())
+    );
+    assert_eq!(rows[0]["why"], "the desk is up again");
+    assert_eq!(
+        (&rows[1]["what"], &rows[1]["why"]),
+        (&"discard".into(), &"spam".into())
+    );
+    assert!(
+        rows[1]["through"]
+            .as_str()
+            .unwrap_or_default()
+            .starts_with("socket uid ")
+    );
+    assert_eq!(world.metric("postrider_unaccounted_deliveries").await, 0.0);
+    assert_eq!(
+        world
+            .metric("postrider_outbox_blocked_events{endpoint=\"tickets\"}")
+            .await,
+        0.0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_replay_is_taken_back_half_way() {
+    let world = World::watching(Settings::default()).await;
+    world.burst(0, 30);
+    world.expect_all().await;
+    world.expect_account().await;
+    let words = [
+        "events",
+        "replay",
+        "--delivered",
+        "--endpoint",
+        "tickets",
+        "--rate",
+        "5",
+    ];
+    let sent = world.ask(&words).unwrap();
+    assert_eq!(
+        (&sent["deliveries"], &sent["lasts_seconds"]),
+        (&30.into(), &5.into())
+    );
+    world
+        .expect("some are sent again", |world| world.receiver.repeats() >= 3)
+        .await;
+    let number = sent["replay"].to_string();
+    let taken = world
+        .ask(&["events", "replay", "--cancel", &number])
+        .unwrap();
+    let count = |key: &str| taken[key].as_u64().unwrap_or_default();
+    assert!(count("taken_back") > 0, "{taken:#}");
+    assert_eq!(count("taken_back") + count("in_flight") + count("over"), 30);
+    world
+        .expect("nothing is pending", |world| {
+            let state = endpoint(world, "tickets");
+            state["pending"] == 0 && state["delivered"] == 30
+        })
+        .await;
+    let repeats = u64::try_from(world.receiver.repeats()).unwrap();
+    assert_eq!(repeats, count("in_flight") + count("over"));
+    world.expect_account().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_remembers_ids_gets_the_event_under_a_new_one() {
+    let world = World::watching(Settings::default()).await;
+    let message = world.deliver(0);
+    world.expect_all().await;
+    let list = world
+        .ask(&["events", "list", "--message-id", &message])
+        .unwrap();
+    let id = list["events"][0]["id"].as_str().unwrap().to_owned();
+    world.ask(&["events", "replay", &id, "--as-new"]).unwrap();
+    world
+        .expect("it comes under another id", |world| {
+            world.receiver.received().len() == 2
+        })
+        .await;
+    let again = world.receiver.received().remove(1);
+    assert_ne!(again.id, id);
+    let json = again.json();
+    assert_eq!(json["id"], again.id.as_str());
+    assert_eq!(json["data"]["delivery"]["replay"]["of"], id.as_str());
+    let shown = world.ask(&["events", "show", &again.id]).unwrap();
+    assert_eq!(shown["id"], id.as_str(), "{shown:#}");
+    assert_eq!(world.metric("postrider_unaccounted_deliveries").await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_added_later_gets_what_was_there_before_it() {
+    let mut world = World::watching(Settings::default()).await;
+    world.burst(0, 12);
+    world.expect_all().await;
+    world.expect_account().await;
+    let late = Receiver::start(SECRET).await.unwrap();
+    world.settings.endpoints = "\"tickets\", \"late\"";
+    world.settings.more = format!(
+        "[endpoints.late]\nurl = \"{}\"\nsecret = {{ env = \"HOOK_SECRET\" }}\n",
+        late.url()
+    );
+    world.write_config();
+    world.ask(&["reload"]).unwrap();
+    let words = ["events", "replay", "--never", "--endpoint", "late"];
+    let planned = world.ask(&[&words[..], &["--dry-run"]].concat()).unwrap();
+    assert_eq!(planned["deliveries"], 12, "{planned:#}");
+    assert_eq!(world.ask(&words).unwrap()["deliveries"], 12);
+    assert_eq!(world.ask(&words).unwrap()["deliveries"], 0);
+    world
+        .expect("all of it is there", |_| late.distinct_ids() == 12)
+        .await;
+    // The next one goes to both, and no number of the sequence is missing.
+    world.deliver(0);
+    world
+        .expect("the new one too", |_| late.distinct_ids() == 13)
+        .await;
+    let sequences: BTreeSet<u64> = late
+        .received()
+        .iter()
+        .filter_map(|one| one.json()["sequence"].as_str()?.parse().ok())
+        .collect();
+    assert_eq!(sequences, (1..=13).collect());
+    assert_eq!(
+        world.receiver.repeats(),
+        0,
+        "the other endpoint hears nothing of it"
+    );
+    world.expect_account().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_is_read_again_from_the_mailbox_and_the_account_still_adds_up() {
+    let mut world = World::new(Settings::default()).await;
+    // It was there before the mailbox was first looked at: none of postrider's business, so far.
+    world.burst(0, 6);
+    world.start();
+    world.expect_watching(1).await;
+    world.burst(0, 2);
+    world
+        .expect("the new ones arrive", |world| world.arrived().len() == 2)
+        .await;
+    let words = [
+        "events",
+        "replay",
+        "--from-mailbox",
+        "box0",
+        "--uids",
+        "1:7",
+    ];
+    let planned = world.ask(&[&words[..], &["--dry-run"]].concat()).unwrap();
+    let plan = |key: &str| planned[key].as_u64().unwrap_or_default();
+    assert_eq!(
+        (plan("found"), plan("read"), plan("known")),
+        (7, 6, 1),
+        "{planned:#}"
+    );
+    assert_eq!(plan("sent_again"), 1);
+    world.ask(&words).unwrap();
+    world.expect_all().await;
+    world
+        .expect("the known one is sent again", |world| {
+            world.receiver.repeats() == 1
+        })
+        .await;
+    world.expect_account().await;
+    // All of it is known now; a day is a range as well.
+    let again = world
+        .ask(&[
+            "events",
+            "replay",
+            "--from-mailbox",
+            "box0",
+            "--since",
+            "2020-01-01",
+            "--dry-run",
+        ])
+        .unwrap();
+    assert_eq!(
+        (&again["read"], &again["known"]),
+        (&0.into(), &8.into()),
+        "{again:#}"
+    );
+    let what: Vec<String> = audit(&world)
+        .iter()
+        .filter_map(|row| row["what"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(what, ["reread", "replay"]);
+}
+
+/// The commands of a token, over TCP.
+struct Over<'a> {
+    world: &'a World,
+    url: String,
+    token: String,
+}
+
+impl Over<'_> {
+    fn ask(&self, words: &[&str]) -> Result<Value, String> {
+        let mut command = self.world.command();
+        command
+            .env("POSTRIDER_SOCKET", &self.url)
+            .env("POSTRIDER_ADMIN_TOKEN", &self.token)
+            .args(words)
+            .arg("--json");
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))
+    }
+}
+
+fn admin_url(world: &World) -> String {
+    let log = world.log();
+    let start = log
+        .rfind("\"admin_tcp\":\"Some(")
+        .expect("the log names it");
+    let rest = log[start..].split_once('(').unwrap().1;
+    format!("http://{}", rest.split_once(')').unwrap().0)
+}
+
+fn token(world: &World, name: &str, scope: &str) -> String {
+    let words = [
+        "admin",
+        "token",
+        "create",
+        name,
+        "--scope",
+        scope,
+        "--expires",
+        "90d",
+    ];
+    let made = world.ask(&words).unwrap();
+    made["token"].as_str().unwrap().to_owned()
+}
+
+async fn over_tcp() -> World {
+    let settings = Settings {
+        more: "[admin.tcp]\nlisten = \"127.0.0.1:0\"\n".to_owned(),
+        ..Settings::default()
+    };
+    World::watching(settings).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_may_do_what_it_is_for_and_nothing_after_it_is_revoked() {
+    let world = over_tcp().await;
+    world.burst(0, 3);
+    world.expect_all().await;
+    world.expect_account().await;
+    let over = |token: &str| Over {
+        world: &world,
+        url: admin_url(&world),
+        token: token.to_owned(),
+    };
+    let reads = over(&token(&world, "grafana", "read"));
+    let replays = over(&token(&world, "desk", "replay"));
+    assert_eq!(
+        reads.ask(&["endpoints", "list"]).unwrap()["endpoints"][0]["delivered"],
+        3
+    );
+    let words = ["events", "replay", "--delivered", "--endpoint", "tickets"];
+    let refused = reads.ask(&words).unwrap_err();
+    assert!(
+        refused.contains("this token is for `read` only"),
+        "{refused}"
+    );
+    assert_eq!(replays.ask(&words).unwrap()["deliveries"], 3);
+    let refused = replays.ask(&["endpoints", "pause", "tickets"]).unwrap_err();
+    assert!(refused.contains("scope `admin`"), "{refused}");
+    assert!(reads.ask(&["admin", "token", "list"]).is_err());
+    let row = audit(&world).remove(0);
+    assert_eq!(
+        (&row["who"], &row["what"]),
+        (&"desk".into(), &"replay".into())
+    );
+    assert_eq!(row["through"], "token from 127.0.0.1");
+
+    world.ask(&["admin", "token", "revoke", "desk"]).unwrap();
+    assert!(
+        replays
+            .ask(&["status"])
+            .unwrap_err()
+            .contains("no good token")
+    );
+    assert!(over("postrider_guess").ask(&["status"]).is_err());
+    let list = world.ask(&["admin", "token", "list"]).unwrap();
+    let states: Vec<_> = list["tokens"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["state"].clone())
+        .collect();
+    assert_eq!(states, ["live", "revoked"]);
+    let whole = list.to_string() + &world.log();
+    assert!(!whole.contains(&reads.token), "a token is told once");
+    world.expect_account().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_host_is_refused_and_guessing_is_slowed_down() {
+    let world = over_tcp().await;
+    let url = format!("{}/v1/status", admin_url(&world));
+    let token = token(&world, "ci", "admin");
+    let http = reqwest::Client::new();
+    let status = async |host: Option<&str>, token: &str| {
+        let mut request = http.get(&url).bearer_auth(token);
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(status(None, &token).await, 200);
+    assert_eq!(status(Some("localhost"), &token).await, 200);
+    assert_eq!(status(Some("evil.example"), &token).await, 421);
+    for _ in 0..10 {
+        assert_eq!(status(None, "guess").await, 401);
+    }
+    assert_eq!(status(None, "guess").await, 429);
+    assert_eq!(
+        status(None, &token).await,
+        200,
+        "who has a good one does not wait"
+    );
+    let refused = "postrider_admin_requests_refused_total{reason=\"host\"}";
+    assert_eq!(world.metric(refused).await, 1.0);
+    let answer = http.get(&url).bearer_auth(&token).send().await.unwrap();
+    assert!(
+        answer
+            .headers()
+            .get("access-control-allow-origin")
+            .is_none()
+    );
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_answered_is_what_the_document_says() {
+    let world = over_tcp().await;
+    let ids = dead_letters(&world, 1).await;
+    world.burst(0, 2);
+    world
+        .expect("two arrive", |world| world.arrived().len() == 2)
+        .await;
+    world.ask(&["events", "replay", "--dead"]).unwrap();
+    let (base, token) = (admin_url(&world), token(&world, "ci", "admin"));
+    let http = reqwest::Client::new();
+    let get = async |path: &str| {
+        let request = http.get(format!("{base}{path}")).bearer_auth(&token);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.json::<Value>().await.unwrap()
+    };
+    let document = get("/v1/openapi.json").await;
+    let mut looked = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let Some(look) = operations.get("get") else {
+            continue;
+        };
+        let id = if path.starts_with("/v1/events") {
+            &ids[0]
+        } else {
+            "box0"
+        };
+        let answer = get(&path.replace("{id}", id)).await;
+        let schema = &look["responses"]["200"]["content"]["application/json"]["schema"];
+        let wrong = schema::problems(&document, schema, &answer);
+        assert!(wrong.is_empty(), "{path}: {wrong:#?}\n{answer:#}");
+        if path != "/v1/openapi.json" {
+            let unnamed = schema::unnamed(&document, schema, &answer);
+            assert!(unnamed.is_empty(), "{path}: {unnamed:#?}");
+        }
+        looked += 1;
+    }
+    assert!(looked >= 11, "{looked}");
+    // And what was sent is what the same document says of the webhooks.
+    for received in world.receiver.received() {
+        let json = received.json();
+        let kind = json["type"].as_str().unwrap_or_default();
+        let body = &document["webhooks"][kind]["post"]["requestBody"];
+        let schema = &body["content"]["application/json"]["schema"];
+        assert!(schema.is_object(), "{kind}");
+        let wrong = schema::problems(&document, schema, &json);
+        assert!(wrong.is_empty(), "{wrong:#?}\n{json:#}");
+    }
+}
