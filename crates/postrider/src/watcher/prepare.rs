@@ -37,6 +37,14 @@ pub(super) struct Prepared {
     pub(super) spool: Option<SpoolKey>,
 }
 
+/// What is kept of a message beside its event.
+#[derive(Clone, Copy)]
+enum Keep {
+    Event,
+    /// An endpoint of the mailbox takes the message itself.
+    Message,
+}
+
 /// Sends large bodies to the spool.
 pub(super) struct Spooling<'a> {
     pub(super) spool: &'a Spool,
@@ -72,6 +80,11 @@ impl Watcher {
         read: ReadAnswers<SpoolWriter>,
     ) -> Result<Vec<Answer>, Failure> {
         let mut answers = Vec::with_capacity(read.answers.len());
+        let keep = if self.needs_raw() {
+            Keep::Message
+        } else {
+            Keep::Event
+        };
         for (index, fetched) in read.answers.into_iter().enumerate() {
             if index % PARSED_IN_A_ROW == PARSED_IN_A_ROW - 1 {
                 tokio::task::yield_now().await;
@@ -79,7 +92,7 @@ impl Watcher {
             let uid = fetched.uid;
             let reply = match part {
                 Part::Facts => facts_only(&fetched),
-                Part::Whole => self.whole(fetched).await?,
+                Part::Whole => self.whole(fetched, keep).await?,
             };
             if let Reply::Whole(facts) | Reply::Empty(facts) = &reply {
                 self.facts.insert(uid, *facts);
@@ -92,7 +105,11 @@ impl Watcher {
         Ok(answers)
     }
 
-    async fn whole(&mut self, mut fetched: Fetched<SpoolWriter>) -> Result<Reply, Failure> {
+    async fn whole(
+        &mut self,
+        mut fetched: Fetched<SpoolWriter>,
+        keep: Keep,
+    ) -> Result<Reply, Failure> {
         let body = std::mem::replace(&mut fetched.body, Body::Missing);
         let (source, spool, lane) = match body {
             Body::Missing => return Ok(Reply::Missing),
@@ -125,7 +142,12 @@ impl Watcher {
             fingerprint: message::fingerprint(head, fetched.internal_date),
             internal_date: fetched.internal_date,
         };
-        let prepared = self.prepared(&fetched, facts, source, spool).await;
+        let raw = match (&source, keep) {
+            (Source::Whole(bytes), Keep::Message) if spool.is_none() => Some(bytes.clone()),
+            (Source::Whole(_) | Source::Prefix { .. }, Keep::Message | Keep::Event) => None,
+        };
+        let mut prepared = self.prepared(&fetched, facts, source, spool).await;
+        prepared.raw = raw;
         drop(lane);
         self.batch.messages.insert(fetched.uid, prepared);
         Ok(Reply::Whole(facts))
@@ -148,10 +170,6 @@ impl Watcher {
             text_bytes: limit,
             header_bytes: limit,
             ..ParseLimits::default()
-        };
-        let raw = match &source {
-            Source::Whole(bytes) if spool.is_none() && self.needs_raw() => Some(bytes.clone()),
-            Source::Whole(_) | Source::Prefix { .. } => None,
         };
         // A large message takes a while: it is parsed beside the threads that serve everybody.
         let message = if spool.is_some() {
@@ -205,7 +223,7 @@ impl Watcher {
             message_id: message.message_id,
             thread: message.thread_key,
             data,
-            raw,
+            raw: None,
             spool,
         }
     }
