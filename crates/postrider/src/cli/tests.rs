@@ -108,7 +108,10 @@ async fn command(cli: &Cli, client: &Client) -> Result<(), Failure> {
         | Command::Setup { .. }
         | Command::Doctor(_)
         | Command::Schema { .. }
-        | Command::Completions { .. } => panic!("needs no daemon"),
+        | Command::Completions { .. }
+        | Command::TestRoute(_)
+        | Command::SendTest(_)
+        | Command::Listen(_) => panic!("needs no daemon"),
     }
 }
 
@@ -155,6 +158,7 @@ async fn every_command_asks_what_the_daemon_understands() {
         &["admin", "audit", "--since", "2026-05-01"],
         &["admin", "token", "revoke", "ci"],
         &["endpoints", "resume", "tickets"],
+        &["credentials", "renew", "contoso"],
         &["reload", "--dry-run"],
         &["explain", "support", "--message-id", "<a+b@c>", "--offline"],
         &["status"],
@@ -179,6 +183,7 @@ async fn every_command_asks_what_the_daemon_understands() {
             "GET /v1/audit?since=2026-05-01T00%3A00%3A00.000Z&limit=50",
             "POST /v1/tokens/ci/revoke",
             "POST /v1/endpoints/tickets/resume",
+            "POST /v1/credentials/contoso/renew",
             "POST /v1/reload?dry_run=true",
             "GET /v1/mailboxes/support/explain?message_id=a%2Bb%40c&offline=true",
             "GET /v1/status",

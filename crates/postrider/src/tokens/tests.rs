@@ -1,6 +1,7 @@
 //! Credentials against a token endpoint over real HTTP.
 
 mod endpoint;
+mod news;
 mod passwords;
 mod proofs;
 mod world;

@@ -33,13 +33,13 @@ fn credential(key: &str, kind: CredentialKind) -> Credential {
     }
 }
 
-fn in_file(folder: &tempfile::TempDir, name: &str, text: &str) -> SecretRef {
+pub(super) fn in_file(folder: &tempfile::TempDir, name: &str, text: &str) -> SecretRef {
     fs::write(folder.path().join(name), text).unwrap();
     SecretRef::File(folder.path().join(name))
 }
 
 /// Waits until the world says so.
-async fn until(mut holds: impl FnMut() -> bool) {
+pub(super) async fn until(mut holds: impl FnMut() -> bool) {
     let deadline = clock::monotonic() + Duration::from_secs(10);
     while !holds() {
         assert!(clock::monotonic() < deadline, "still not");
@@ -180,6 +180,12 @@ async fn a_certificate_is_replaced_when_the_new_one_is_whole_and_accepted() {
     until(|| world.login_now("a") > Some(first.generation)).await;
     assert_eq!(world.endpoint.requests(), [old_name, new_name]);
     assert!(world.status().secret_problems.is_empty());
+    let pem = new.as_bytes();
+    let portal = Certificate::from_pem(pem, pem).unwrap().portal_thumbprint();
+    let told = world.status().certificates;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((&told[0].thumbprint, told[0].is_live), (&portal, true));
+    assert!(told[0].subject.contains("new"), "{told:?}");
 }
 
 #[tokio::test]
@@ -390,7 +396,7 @@ async fn a_token_file_is_taken_up_when_it_is_replaced() {
     assert_eq!(token(&world.login("a").await.unwrap()), "two");
 }
 
-fn person(endpoint: &Endpoint) -> Credential {
+pub(super) fn person(endpoint: &Endpoint) -> Credential {
     let kind = CredentialKind::OAuth2(OAuth2 {
         token_url: endpoint.base.clone(),
         client_id: "client".to_owned(),
