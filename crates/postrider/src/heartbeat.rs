@@ -171,4 +171,18 @@ mod tests {
         assert!(proven(Err(StoreError::Busy(text()))).is_err());
         assert!(proven(Err(StoreError::Fatal(text()))).is_err());
     }
+
+    #[test]
+    fn each_change_of_room_is_told_once_and_its_end_too() {
+        let all = [Level::Fine, Level::Low, Level::Full];
+        for (before, now) in all.iter().flat_map(|one| all.map(|other| (*one, other))) {
+            let told = space_news(before, now).map(|(event_type, ..)| event_type);
+            let expected = match now.cmp(&before) {
+                std::cmp::Ordering::Greater => Some(EventType::StoreSpaceLow),
+                std::cmp::Ordering::Less => Some(EventType::StoreSpaceRecovered),
+                std::cmp::Ordering::Equal => None,
+            };
+            assert_eq!(told, expected, "{before:?} to {now:?}");
+        }
+    }
 }

@@ -322,29 +322,9 @@ async fn owe(
     .bind(place.sequence)
     .execute(&mut *conn)
     .await?;
-    sqlx::query(
-        "INSERT INTO delivery (id, event, endpoint, sequence, mailbox, state, due, run, aside, replays, replay, replay_order) \
-         SELECT v.value ->> 0, v.value ->> 1, ?2, v.value ->> 2, v.value ->> 3, 0, v.value ->> 4, ?3, 1, 1, ?4, ?5 \
-         FROM json_each(?1) AS v",
-    )
-    .bind(Value::from(list).to_string())
-    .bind(place.id)
-    .bind(state.run)
-    .bind(mark(spread.now, 1, None))
-    .bind(audit)
-    .execute(&mut *conn)
-    .await?;
-    let added: Vec<Value> = per_mailbox
-        .iter()
-        .map(|(id, count)| json!([id, count]))
-        .collect();
-    sqlx::query(
-        "UPDATE mailbox SET deliveries = mailbox.deliveries + (v.value ->> 1) FROM json_each(?) AS v \
-         WHERE mailbox.id = v.value ->> 0",
-    )
-    .bind(Value::from(added).to_string())
-    .execute(&mut *conn)
-    .await?;
+    let marked = (mark(spread.now, 1, None), audit);
+    insert(conn, Value::from(list), (place.id, state.run), marked).await?;
+    count_for_mailboxes(conn, &per_mailbox).await?;
     let did = committed(
         conn,
         Did {
@@ -358,4 +338,42 @@ async fn owe(
     state.ids = ids;
     state.endpoints.insert(endpoint.clone(), place);
     Ok(did)
+}
+
+/// Each of `list` is a delivery: id, event, sequence, mailbox, due.
+async fn insert(
+    conn: &mut SqliteConnection,
+    list: Value,
+    (endpoint, run): (i64, i64),
+    (mark, audit): (String, i64),
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO delivery (id, event, endpoint, sequence, mailbox, state, due, run, aside, replays, replay, replay_order) \
+         SELECT v.value ->> 0, v.value ->> 1, ?2, v.value ->> 2, v.value ->> 3, 0, v.value ->> 4, ?3, 1, 1, ?4, ?5 \
+         FROM json_each(?1) AS v",
+    )
+    .bind(list.to_string())
+    .bind(endpoint)
+    .bind(run)
+    .bind(mark)
+    .bind(audit)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Deliveries are counted apart from their rows, so that one that got lost shows.
+async fn count_for_mailboxes(
+    conn: &mut SqliteConnection,
+    added: &BTreeMap<i64, i64>,
+) -> Result<(), sqlx::Error> {
+    let added: Vec<Value> = added.iter().map(|(id, count)| json!([id, count])).collect();
+    sqlx::query(
+        "UPDATE mailbox SET deliveries = mailbox.deliveries + (v.value ->> 1) FROM json_each(?) AS v \
+         WHERE mailbox.id = v.value ->> 0",
+    )
+    .bind(Value::from(added).to_string())
+    .execute(conn)
+    .await
+    .map(drop)
 }

@@ -34,14 +34,16 @@ fn full(meant: Meant) -> Result<Meant, StoreError> {
     Ok(meant)
 }
 
-/// The deliveries that a selection means, the oldest first.
-pub(super) async fn deliveries(
-    readers: &Readers,
-    selection: &Selection,
-) -> Result<Meant, StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "SELECT d.id, d.endpoint, d.event FROM delivery d WHERE d.state IN (SELECT value FROM json_each(",
-    );
+/// The indexes are prescribed: for the sake of the order SQLite would rather walk through all
+/// deliveries that there are, of which next to all wait for an endpoint that is down.
+fn choose(selection: &Selection) -> QueryBuilder<Sqlite> {
+    let index = match selection.events.is_empty() {
+        true => "delivery_due",
+        false => "delivery_event",
+    };
+    let mut query = QueryBuilder::<Sqlite>::new(format!(
+        "SELECT d.id, d.endpoint, d.event FROM delivery d INDEXED BY {index} WHERE d.state IN (SELECT value FROM json_each("
+    ));
     query
         .push_bind(codec::id_list(&codes(&selection.states)))
         .push("))");
@@ -76,6 +78,15 @@ pub(super) async fn deliveries(
         }
     }
     query.push(" ORDER BY d.id LIMIT ").push_bind(MEANT_MAX + 1);
+    query
+}
+
+/// The deliveries that a selection means, the oldest first.
+pub(super) async fn deliveries(
+    readers: &Readers,
+    selection: &Selection,
+) -> Result<Meant, StoreError> {
+    let mut query = choose(selection);
     let mut reader = readers.get().await?;
     let rows = query.build_query_as().fetch_all(reader.conn()).await;
     full(rows.map_err(doing("looking which deliveries are meant"))?)
@@ -208,4 +219,44 @@ pub(super) async fn events_at(
         );
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection as _, SqliteConnection};
+
+    use super::*;
+    use crate::migrate;
+
+    #[tokio::test]
+    async fn no_selection_walks_through_all_deliveries() {
+        let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        migrate::schema(&mut conn).await;
+        let all = Selection {
+            states: vec![DeliveryState::Dead],
+            endpoint: Some("tickets".into()),
+            mailbox: Some("support".into()),
+            since: Some(postrider_core::time::Wall(1)),
+            ..Selection::default()
+        };
+        let one = Selection {
+            events: vec![Uuid::from_u128(1)],
+            ..all.clone()
+        };
+        for selection in [all, one] {
+            let query = choose(&selection);
+            let sql = format!("EXPLAIN QUERY PLAN {}", query.sql().as_str());
+            let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+                .fetch_all(&mut conn)
+                .await
+                .unwrap();
+            let steps: Vec<_> = plan.iter().map(|(.., step)| step.as_str()).collect();
+            let searched = |step: &&str| step.starts_with("SEARCH d USING INDEX delivery_");
+            assert!(steps.iter().any(searched), "{steps:#?}");
+            assert!(
+                !steps.iter().any(|step| step.starts_with("SCAN d")),
+                "{steps:#?}"
+            );
+        }
+    }
 }

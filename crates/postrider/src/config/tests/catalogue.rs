@@ -437,3 +437,23 @@ c.toml:6: `limits.memory` (128MiB) does not hold one message of `limits.parse` (
   hint: write sqlite:///var/lib/postrider/postrider.db"#,
     );
 }
+
+#[test]
+fn the_admin_listener_over_tcp_is_checked_and_a_public_one_doubted() {
+    error(
+        "[credentials.lab]",
+        r#"admin.tcp.listen = "localhost"
+admin.tcp.allowed_hosts = ["https://x"]
+[credentials.lab]"#,
+        r#"c.toml:1: `admin.tcp.listen` is `localhost`, which is no ADDRESS:PORT
+  hint: write "127.0.0.1:9421" or "off""#,
+    );
+    error(
+        "[credentials.lab]",
+        r#"admin.tcp.listen = "127.0.0.1:9421"
+admin.tcp.allowed_hosts = ["https://x"]
+[credentials.lab]"#,
+        r#"c.toml:2: `admin.tcp.allowed_hosts` has `https://x`, which is no host name
+  hint: write names alone: "postrider.example.org""#,
+    );
+}
