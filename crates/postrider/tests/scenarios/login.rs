@@ -405,6 +405,29 @@ async fn a_person_signs_in_through_a_browser() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_takes_the_next_client_secret_where_the_newest_is_refused() {
+    let secrets = "client_secret = [{ env = \"NEWEST_SECRET\" }, { env = \"CLIENT_SECRET\" }]\n";
+    for browser in [false, true] {
+        let mut scene = Scene::new(TokenConfig::default(), secrets, Rotation::OldIsRevoked).await;
+        let newest = ("NEWEST_SECRET".to_owned(), "not-known-yet".to_owned());
+        scene.world.environment.push(newest);
+        if !browser {
+            let text = scene.run(&["login", "lab"]).good();
+            assert!(text.contains("proven"), "{text}");
+            continue;
+        }
+        let mut login = Login::start(&scene, &["login", "lab", "--browser", "--json"]);
+        let step = login.step();
+        let browser = reqwest::Client::builder().no_proxy().build().unwrap();
+        let page = browser.get(step["url"].as_str().unwrap()).send();
+        assert_eq!(page.await.unwrap().status().as_u16(), 200);
+        let done = login.step();
+        assert_eq!(done["proven"], true, "{done:#}");
+        scene.assert_secret(&login.end());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_running_daemon_takes_a_sign_in_up_by_itself() {
     let mut scene = Scene::entra().await;
     let user = scene.world.users[0].clone();

@@ -156,13 +156,9 @@ async fn a_lost_answer_costs_nothing_and_a_revoked_sign_in_asks_for_a_person() {
         .await;
     assert!(scene.events("credential.refused", "lost").is_empty());
 
-    // The daemon takes a new sign-in up by itself; who does not want to wait asks for it.
+    // The daemon takes a new sign-in up by itself.
     scene.deliver("revoked");
     scene.log_in("revoked");
-    scene
-        .world
-        .ask(&["mailboxes", "resync", "revoked"])
-        .unwrap();
     scene.expect_event("credential.recovered", "revoked").await;
     scene.world.expect_watching(3).await;
     scene.world.expect_all().await;

@@ -317,6 +317,12 @@ async fn a_token_that_says_the_wrong_thing_is_named_for_what_it_is() {
         let told = data["fix"].as_str().unwrap_or_default();
         assert!(data["cause"] == cause && told.contains(fix), "{event:#}");
         scene.assert_log(name, &format!("\"diagnosis\":\"{cause}\""));
+        let lines = scene.log_of(name);
+        let mut refusals = lines.iter().filter(|line| line.contains("\"diagnosis\":"));
+        assert!(
+            refusals.all(|line| line.contains("\"cause\":\"login_refused\"")),
+            "{lines:#?}"
+        );
         // Asking for more of the same would not help.
         assert!(scene.asked(name).len() <= 2, "{name}");
         // The doctor looks into the token.
@@ -326,25 +332,36 @@ async fn a_token_that_says_the_wrong_thing_is_named_for_what_it_is() {
     }
     scene.expect_state("box0", "watching").await;
 
-    // What was wrong is set right. The old token says so no more than before: a new secret brings a
-    // new one, and the operator asks for another look.
+    // What was wrong is set right. The old token says so no more than before: a new one is needed.
+    // An operator orders it, or another look, for which it is asked for where the old one is at
+    // fault; a new secret brings one by itself.
     let before = table.map(|(name, _, _, _)| scene.granted(name));
     for (name, _, _, _) in table {
         scene.change(name, |config| {
             *config = TokenConfig {
                 client_id: config.client_id.clone(),
-                secrets: vec!["another~secret".to_owned()],
+                secrets: vec![RIGHT.to_owned(), "another~secret".to_owned()],
                 ..TokenConfig::default()
             };
         });
-        scene.write(&format!("{name}.secret"), "another~secret");
     }
+    let world = &scene.world;
+    let renewed = world.ask(&["credentials", "renew", "without-roles"]);
+    assert_eq!(renewed.unwrap()["done"], "renewed");
+    let again = world.ask(&["credentials", "renew", "without-roles"]);
+    assert!(again.unwrap_err().contains("try again in"));
+    let audit = world.ask(&["admin", "audit"]).unwrap().to_string();
+    assert!(audit.contains("renew credential"), "{audit}");
+    scene.assert_log("without-roles", "a new token is asked for by order");
+    world.ask(&["mailboxes", "resync", "for-graph"]).unwrap();
+    scene.write("other-principal.secret", "another~secret");
     for ((name, _, _, _), before) in table.iter().zip(before) {
         scene
             .expect("a new token", |scene| scene.granted(name) > before)
             .await;
-        scene.world.ask(&["mailboxes", "resync", name]).unwrap();
     }
+    let last = &table[2].0;
+    scene.world.ask(&["mailboxes", "resync", last]).unwrap();
     scene.world.expect_watching(table.len() + 1).await;
     for (name, _, _, _) in table {
         scene.expect_event("mailbox.recovered", name).await;
