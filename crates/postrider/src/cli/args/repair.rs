@@ -41,10 +41,10 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "DATE", value_parser = date)]
     pub(crate) until: Option<String>,
     /// The folder to read again [default: the mailbox's only one]
-    #[arg(long, requires = "from_mailbox")]
+    #[arg(long, requires = "from_mailbox", conflicts_with_all = ["id", "dead", "delivered", "discarded", "never", "cancel"])]
     pub(crate) folder: Option<String>,
     /// The UIDs to read again, such as 1:100,200
-    #[arg(long, requires = "from_mailbox", conflicts_with_all = ["since", "until"])]
+    #[arg(long, requires = "from_mailbox", conflicts_with_all = ["id", "dead", "delivered", "discarded", "never", "cancel", "since", "until"])]
     pub(crate) uids: Option<String>,
     /// Under new ids, for a receiver that remembers ids whose events it has lost
     #[arg(long, conflicts_with = "never")]
