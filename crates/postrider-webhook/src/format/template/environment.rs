@@ -5,6 +5,7 @@ use minijinja::{
     AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value,
     escape_formatter,
 };
+use sha2::{Digest as _, Sha256};
 
 /// Of instructions one each, of bytes written or copied a sixty-fourth: so a text of an event of the
 /// largest size fits several times, and a template writes 32 MiB at most.
@@ -41,6 +42,7 @@ pub(super) fn new() -> Environment<'static> {
     environment.add_filter("html", html);
     environment.add_filter("clip", clip);
     environment.add_filter("between", between);
+    environment.add_filter("sha256", sha256);
     environment
 }
 
@@ -196,4 +198,10 @@ fn between(value: &str, start: &str, end: &str) -> String {
     let after = value.split_once(start).map(|(_, after)| after);
     let inner = after.and_then(|after| after.split_once(end));
     inner.map_or("", |(inner, _)| inner).trim().to_owned()
+}
+
+/// In hexadecimal: a word that any search finds again, made of what none takes.
+fn sha256(value: &Value) -> String {
+    let digest = Sha256::digest(value.to_string().as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
