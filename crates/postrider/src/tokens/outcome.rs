@@ -10,8 +10,8 @@ use super::{
     CredentialState, Transition,
     access::{LastError, Settled},
     proofs::Proven,
-    request::{Attempt, RefusedProof},
-    slot::TokenSlot,
+    request::{Attempt, RefusedProof, Success, Trial},
+    slot::{State, TokenSlot},
 };
 use crate::{clock, telemetry::tokens::Whole};
 
@@ -33,64 +33,37 @@ enum News {
     Replaced,
 }
 
+/// Whether what a flight said of new proofs stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    /// A token is in use, and they are judged beside it.
+    Stands,
+    /// All is refused, or out of reach, which is told as such.
+    Drowned,
+    /// They have changed meanwhile.
+    Stale,
+}
+
 /// Puts the result into the cache.
 pub(super) fn land(slot: &TokenSlot, flight: &Flight, attempt: Attempt) -> Outcome {
     let mut state = slot.state();
-    let mut refused = attempt.refused;
-    let mut proven = None;
-    let mut serves = true;
-    let news = match attempt.result {
-        Ok(success) => {
-            let grant = success.grant;
-            let granted = state.cache.granted(
-                flight,
-                success.requested_at,
-                grant.expires_in,
-                grant.refresh_in,
-                clock::chance(),
-            );
-            proven = state.proofs.granted(success.id);
-            match granted {
-                Granted::Stale => News::None,
-                Granted::Token {
-                    generation,
-                    recovered,
-                } => {
-                    state.token = Some((generation, grant.access_token));
-                    state.last_token_at = Some(clock::wall());
-                    let awaited = std::mem::take(&mut state.awaited);
-                    match news_of_token(recovered, state.before.take()) {
-                        News::None if awaited => News::Replaced,
-                        news => news,
-                    }
-                }
-            }
-        }
+    let (news, proven, word) = match attempt.result {
+        Ok(success) => took(&mut state, flight, success),
         Err(trial) => {
-            let (now, chance) = (clock::monotonic(), clock::chance());
-            let failed = state.cache.failed(flight, trial.failure, now, chance);
-            match failed {
-                Failed::Stale | Failed::Kept => News::None,
-                Failed::Began(_) | Failed::Continues(_) => {
-                    // All of it is refused, which is told as such.
-                    refused.clear();
-                    serves = false;
-                    let detail = trial.detail.clone();
-                    state.last_error = Some(LastError {
-                        at: clock::wall(),
-                        detail: trial.detail,
-                        error: trial.error,
-                    });
-                    match failed {
-                        Failed::Began(trouble) => News::Began(trouble, detail),
-                        Failed::Continues(_) | Failed::Kept | Failed::Stale => News::None,
-                    }
-                }
-            }
+            let (news, word) = failed(&mut state, flight, trial);
+            (news, None, word)
         }
     };
-    state.note_refused(refused.iter().map(|one| one.id));
-    let settled = if serves { state.settle(proven) } else { None };
+    let (refused, settled) = match word {
+        Word::Stands => {
+            let mut refused = attempt.refused;
+            state.note_refused(refused.iter().map(|one| one.id));
+            refused.retain(|one| slot.is_first_to_refuse(one.number));
+            let settled = state.settle(proven);
+            (refused, settled.filter(|_| slot.is_first_to_settle()))
+        }
+        Word::Drowned | Word::Stale => (Vec::new(), None),
+    };
     Outcome {
         names: state.names.clone(),
         state: state.credential_state(),
@@ -105,6 +78,53 @@ pub(super) fn land(slot: &TokenSlot, flight: &Flight, attempt: Attempt) -> Outco
         refused,
         proven,
     }
+}
+
+fn took(state: &mut State, flight: &Flight, success: Success) -> (News, Option<Proven>, Word) {
+    let grant = success.grant;
+    let granted = state.cache.granted(
+        flight,
+        success.requested_at,
+        grant.expires_in,
+        grant.refresh_in,
+        clock::chance(),
+    );
+    let proven = state.proofs.granted(success.id);
+    match granted {
+        Granted::Stale => (News::None, proven, Word::Stale),
+        Granted::Token {
+            generation,
+            recovered,
+        } => {
+            state.token = Some((generation, grant.access_token));
+            state.last_token_at = Some(clock::wall());
+            let awaited = std::mem::take(&mut state.awaited);
+            let news = match news_of_token(recovered, state.before.take()) {
+                News::None if awaited => News::Replaced,
+                news => news,
+            };
+            (news, proven, Word::Stands)
+        }
+    }
+}
+
+fn failed(state: &mut State, flight: &Flight, trial: Trial) -> (News, Word) {
+    let (now, chance) = (clock::monotonic(), clock::chance());
+    let failed = state.cache.failed(flight, trial.failure, now, chance);
+    let began = match failed {
+        Failed::Stale => return (News::None, Word::Stale),
+        Failed::Kept => return (News::None, Word::Stands),
+        Failed::Began(trouble) => Some(trouble),
+        Failed::Continues(_) => None,
+    };
+    let detail = trial.detail.clone();
+    state.last_error = Some(LastError {
+        at: clock::wall(),
+        detail: trial.detail,
+        error: trial.error,
+    });
+    let news = began.map_or(News::None, |trouble| News::Began(trouble, detail));
+    (news, Word::Drowned)
 }
 
 fn news_of_token(recovered: Option<Trouble>, before: Option<CredentialState>) -> News {

@@ -48,6 +48,8 @@ pub(super) struct TokenSlot {
     pub(super) deps: Deps,
     /// Who shares the token endpoint with many others asks when there is room.
     pub(super) lane: Option<Arc<Semaphore>>,
+    /// Those who share it have the same proofs, and tell of a refused new one once for all of them.
+    pub(super) refused_proofs: Arc<Mutex<BTreeSet<usize>>>,
     state: Mutex<State>,
 }
 
@@ -66,8 +68,8 @@ pub(super) struct State {
     pub(super) last_token_at: Option<Wall>,
     /// The next token may open what the one in use does not: those that rest try again with it.
     pub(super) awaited: bool,
-    /// New proofs whose refusal was told and is not over.
-    refused_proofs: BTreeSet<u64>,
+    /// New proofs that were refused and are still there.
+    refused: BTreeSet<u64>,
 }
 
 pub(super) enum Login {
@@ -107,6 +109,7 @@ impl TokenSlot {
             ended: watch::Sender::new(()),
             deps: deps.clone(),
             lane: None,
+            refused_proofs: Arc::default(),
             state: Mutex::new(State {
                 names: vec![key.clone()],
                 cache: Cache::new(deps.policy),
@@ -118,7 +121,7 @@ impl TokenSlot {
                 record: None,
                 last_token_at: None,
                 awaited: false,
-                refused_proofs: BTreeSet::new(),
+                refused: BTreeSet::new(),
             }),
         }
     }
@@ -310,6 +313,21 @@ impl TokenSlot {
         }
     }
 
+    /// Whether it is this slot's to tell that the new proof of this number is refused.
+    pub(super) fn is_first_to_refuse(&self, number: usize) -> bool {
+        self.lane.is_none() || self.refused_proofs().insert(number)
+    }
+
+    /// Whether it is this slot's to tell that no new proof is refused any more.
+    pub(super) fn is_first_to_settle(&self) -> bool {
+        self.lane.is_none() || !std::mem::take(&mut *self.refused_proofs()).is_empty()
+    }
+
+    fn refused_proofs(&self) -> MutexGuard<'_, BTreeSet<usize>> {
+        let told = self.refused_proofs.lock();
+        told.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The token in use, for whoever waits for another one.
     pub(super) fn generation(&self) -> Option<Generation> {
         self.state().cache.held().map(|(generation, _)| generation)
@@ -382,15 +400,15 @@ impl TokenSlot {
 impl State {
     /// New proofs were refused while the one before serves on.
     pub(super) fn note_refused(&mut self, proofs: impl Iterator<Item = u64>) {
-        self.refused_proofs.extend(proofs);
+        self.refused.extend(proofs);
     }
 
-    /// Says once how it ended with the new proofs whose refusal was told.
+    /// Says once how it ended with the new proofs that were refused.
     pub(super) fn settle(&mut self, gave: Option<Proven>) -> Option<Settled> {
-        let was_told = !self.refused_proofs.is_empty();
+        let was_refused = !self.refused.is_empty();
         let proofs = &self.proofs;
-        self.refused_proofs.retain(|id| proofs.is_unproven(*id));
-        (was_told && self.refused_proofs.is_empty()).then_some(match gave {
+        self.refused.retain(|id| proofs.is_unproven(*id));
+        (was_refused && self.refused.is_empty()).then_some(match gave {
             Some(_) => Settled::Accepted,
             None => Settled::Withdrawn,
         })

@@ -24,6 +24,7 @@ pub(super) struct UserSlots {
     retired: CancellationToken,
     /// At a start, and after an outage, all users want a token at one moment.
     lane: Arc<Semaphore>,
+    refused_proofs: Arc<Mutex<BTreeSet<usize>>>,
     state: Mutex<State>,
 }
 
@@ -50,6 +51,7 @@ impl UserSlots {
             deps: deps.clone(),
             retired: deps.stop.child_token(),
             lane: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            refused_proofs: Arc::default(),
             state: Mutex::new(State {
                 names: vec![key.clone()],
                 users: BTreeMap::new(),
@@ -104,6 +106,7 @@ impl UserSlots {
         let key = CredentialKey::new("");
         let mut slot = TokenSlot::new(&key, settings, self.http.clone(), &self.deps);
         slot.lane = Some(self.lane.clone());
+        slot.refused_proofs = self.refused_proofs.clone();
         slot.name(names.to_vec());
         Arc::new(slot)
     }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock,
-    vault::{Vault, VaultError},
+    vault::{Kept, Vault, VaultError},
 };
 
 /// A refresh token that was exchanged and whose successor is not stored yet.
@@ -108,14 +108,19 @@ async fn keep(
         fresh: grant.refresh_token.clone().unwrap_or_else(|| used.clone()),
         at: clock::wall(),
     };
-    if let Err(error) = save(vault, credential, unsaved.clone()).await {
-        slot.deps
-            .telemetry
-            .tokens
-            .vault_failed(credential, &error.to_string());
-        slot.state().unsaved = grant.refresh_token.is_some().then_some(unsaved);
+    match save(vault, credential, unsaved.clone()).await {
+        Ok(Kept::Stored) => slot.seen_record(),
+        // Somebody signed in anew: the look at the vault has to notice it.
+        Ok(Kept::Superseded) => {}
+        Err(error) => {
+            slot.deps
+                .telemetry
+                .tokens
+                .vault_failed(credential, &error.to_string());
+            slot.state().unsaved = grant.refresh_token.is_some().then_some(unsaved);
+            slot.seen_record();
+        }
     }
-    slot.seen_record();
 }
 
 async fn save_late(
@@ -132,11 +137,11 @@ async fn save_late(
 }
 
 /// One write: the same token again confirms it. Somebody's new sign-in wins over it.
-async fn save(vault: &Vault, credential: &CredentialKey, unsaved: Unsaved) -> Result<(), Fault> {
+async fn save(vault: &Vault, credential: &CredentialKey, unsaved: Unsaved) -> Result<Kept, Fault> {
     let (vault, credential) = (vault.clone(), credential.clone());
     let kept =
         blocking(move || vault.rotate(&credential, &unsaved.used, &unsaved.fresh, unsaved.at));
-    kept.await.map(drop)
+    kept.await
 }
 
 async fn blocking<T: Send + 'static>(

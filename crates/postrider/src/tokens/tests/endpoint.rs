@@ -74,6 +74,10 @@ impl Endpoint {
         change(&mut self.script());
     }
 
+    pub(super) fn take<T>(&self, take: impl FnOnce(&mut Script) -> T) -> T {
+        take(&mut self.script())
+    }
+
     /// The proofs that came, in order: a secret, a refresh token, an assertion (of a service
     /// account its subject), or the path where there is none.
     pub(super) fn requests(&self) -> Vec<String> {

@@ -6,12 +6,13 @@ use std::{
     time::Duration,
 };
 
-use postrider_core::ids::CredentialKey;
+use postrider_core::{ids::CredentialKey, token::Generation};
+use postrider_sandbox::token_endpoint::keys::ServiceAccountFile;
 use secrecy::SecretString;
 
 use super::{
     endpoint::{Endpoint, Mode},
-    proofs::{in_file, person, until},
+    proofs::{in_file, many_users, person, until},
     token, vault,
     world::World,
 };
@@ -67,6 +68,40 @@ async fn a_credential_that_recovers_whole_says_so_once() {
     fs::write(world.path("secret"), "better").unwrap();
     let told = world.transition().await;
     assert!(matches!(told, Transition::Recovered { .. }), "{told:?}");
+    assert!(world.no_transition());
+}
+
+#[tokio::test]
+async fn a_refused_new_key_and_its_end_are_one_piece_of_news_each_however_many_its_users() {
+    let (mut world, mailboxes) = many_users(5, Duration::ZERO).await;
+    let contoso = CredentialKey::new("contoso");
+    for mailbox in &mailboxes {
+        world.tokens.login(mailbox, &contoso).await.unwrap();
+    }
+    let accepted = world
+        .endpoint
+        .take(|script| std::mem::take(&mut script.accepted));
+    let new_key = |world: &World| {
+        let key = ServiceAccountFile::generate("rider@project.example").unwrap();
+        fs::write(
+            world.path("key.json"),
+            key.json(world.endpoint.base.as_str()),
+        )
+        .unwrap();
+    };
+    new_key(&world);
+    assert_eq!(reason(&world.transition().await).1, "new_secret_refused");
+    world.requests_reach(10).await;
+    world.endpoint.set(|script| script.accepted = accepted);
+    new_key(&world);
+    assert_eq!(reason(&world.transition().await).1, "new_secret_accepted");
+    world.requests_reach(15).await;
+    until(|| {
+        mailboxes
+            .iter()
+            .all(|mailbox| world.login_now(mailbox.as_str()) > Some(Generation(1)))
+    })
+    .await;
     assert!(world.no_transition());
 }
 

@@ -224,7 +224,7 @@ async fn a_service_accounts_tokens_are_each_for_one_user_and_go_with_the_mailbox
 }
 
 /// A service account, and mailboxes of as many users.
-async fn many_users(count: usize, delay: Duration) -> (World, Vec<MailboxKey>) {
+pub(super) async fn many_users(count: usize, delay: Duration) -> (World, Vec<MailboxKey>) {
     let users: Vec<String> = (0..count).map(|n| format!("user{n}@contoso.com")).collect();
     let accepted: Vec<&str> = users.iter().map(String::as_str).collect();
     let endpoint = Endpoint::start(&accepted).await;
