@@ -12,11 +12,20 @@ const BEGINNING_BYTES: u64 = 2 << 20;
 
 #[derive(Clone, Debug)]
 pub struct Contents {
+    pub attachments: Vec<File>,
+    /// Where it is asked for.
+    pub text: Option<Text>,
+}
+
+/// The message as text.
+#[derive(Clone, Debug)]
+pub struct Text {
     /// Header and texts; its attachments are those of the beginning alone.
     pub message: Message,
-    pub attachments: Vec<File>,
-    /// The message for a JSON string, and whether bytes in it became U+FFFD; where it is asked for.
-    pub json: Option<(Piece, bool)>,
+    /// All of it for a JSON string.
+    pub json: Piece,
+    /// Bytes that are no UTF-8 became U+FFFD in `json`.
+    pub replaced: bool,
 }
 
 /// An attachment and where its bytes are.
@@ -41,12 +50,9 @@ impl File {
 }
 
 impl Contents {
+    /// What is attached.
     pub async fn of(raw: &RawMessage) -> io::Result<Self> {
-        let limits = ParseLimits::default();
-        let beginning = raw.read(0, BEGINNING_BYTES).await?;
-        let message = message::parse_prefix(&beginning, raw.len(), &limits);
-        drop(beginning);
-        let mut locator = Locator::new(&limits);
+        let mut locator = Locator::new(&ParseLimits::default());
         let mut chunks = raw.chunks(0, raw.len()).await?;
         while let Some(chunk) = chunks.next().await? {
             locator.push(&chunk);
@@ -57,16 +63,26 @@ impl Contents {
             attachments.push(File { located, size });
         }
         Ok(Self {
-            message,
             attachments,
-            json: None,
+            text: None,
         })
     }
 
-    /// With the message for a JSON string.
-    pub async fn with_json(raw: &RawMessage) -> io::Result<Self> {
+    /// With what is written.
+    pub async fn with_text(raw: &RawMessage) -> io::Result<Self> {
+        let (beginning, total) = (raw.read(0, BEGINNING_BYTES).await?, raw.len());
+        // It may take a while: it is parsed beside the threads that serve everybody.
+        let parsed = tokio::task::spawn_blocking(move || {
+            message::parse_prefix(&beginning, total, &ParseLimits::default())
+        });
+        let message = parsed.await.map_err(io::Error::other)?;
+        let (json, replaced) = Piece::json(raw).await?;
         Ok(Self {
-            json: Some(Piece::json(raw).await?),
+            text: Some(Text {
+                message,
+                json,
+                replaced,
+            }),
             ..Self::of(raw).await?
         })
     }

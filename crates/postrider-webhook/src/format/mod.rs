@@ -108,7 +108,7 @@ impl Format {
     /// Looks into the message, where the format has to know what is in it.
     pub async fn look(&self, raw: &RawMessage) -> io::Result<Option<Contents>> {
         let looks = match self {
-            Self::Postmark(_) => return Contents::with_json(raw).await.map(Some),
+            Self::Postmark(_) => return Contents::with_text(raw).await.map(Some),
             Self::Event(event) => event.needs_contents(),
             Self::Template(template) => template.needs_raw(),
             Self::Raw(_) => false,

@@ -25,9 +25,10 @@ impl Postmark {
     pub(super) fn request(&self, source: &Source<'_>) -> Result<Rendered, RenderError> {
         let raw = source.raw.ok_or_else(|| source.no_message())?;
         let contents = source.contents.ok_or_else(|| source.no_message())?;
+        let text = contents.text.as_ref().ok_or_else(|| source.no_message())?;
         let mailbox = mailbox(source.event.data);
         let mut body = Pieces::default();
-        body.json(&Inbound::of(source, &contents.message, &mailbox))?;
+        body.json(&Inbound::of(source, &text.message, &mailbox))?;
         body.reopen();
         body.push(",\"Attachments\":[");
         let (mut budget, mut omitted, mut any) = (Budget::new(self.attachments_max), vec![], false);
@@ -48,18 +49,17 @@ impl Postmark {
             body.quoted(file.piece(raw, Encoding::Base64));
             body.push("}");
         }
-        let (piece, replaced) = contents.json.as_ref().ok_or_else(|| source.no_message())?;
         body.push("],\"Postrider\":");
         body.json(&Marks {
             instance: source.event.instance,
             mailbox: source.event.mailbox,
             attempt: source.event.attempt,
-            text_truncated: contents.message.text.truncated,
-            raw_email_replaced: *replaced,
+            text_truncated: text.message.text.truncated,
+            raw_email_replaced: text.replaced,
             attachments_omitted: omitted,
         })?;
         body.push(",\"RawEmail\":");
-        body.quoted(piece.clone());
+        body.quoted(text.json.clone());
         body.push("}");
         Ok(json(&self.url, body.finish()))
     }

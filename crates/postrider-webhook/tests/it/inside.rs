@@ -133,7 +133,7 @@ impl Kept {
     async fn of(data: Vec<u8>, raw: RawMessage, file: Option<tempfile::NamedTempFile>) -> Self {
         Self {
             data,
-            contents: Some(Contents::with_json(&raw).await.unwrap()),
+            contents: Some(Contents::with_text(&raw).await.unwrap()),
             raw: Some(raw),
             _file: file,
         }
