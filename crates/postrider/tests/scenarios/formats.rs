@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use postrider_sandbox::{
-    mail,
+    mail::{self, Odd},
     receiver::{Behaviour, Outcome, Received, Receiver},
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
@@ -220,6 +220,58 @@ async fn a_products_new_key_is_used_without_a_restart() {
     expect_exactly(&world, &sent).await;
     let log = world.log();
     assert!(!log.contains("key-number"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_that_breaks_programs_goes_through_every_format() {
+    let mut receivers = Vec::new();
+    let mut settings = relay();
+    settings.endpoints = "\"tickets\", \"postmark\", \"whole\"";
+    for (name, keys) in [
+        ("postmark", "format = \"postmark\""),
+        ("whole", "body = \"full\"\nattachments = \"inline\""),
+    ] {
+        let receiver = Receiver::start(SECRET).await.unwrap();
+        settings.more += &format!(
+            "[endpoints.{name}]\nurl = \"{}\"\nsecret = {{ env = \"HOOK_SECRET\" }}\n{keys}\n",
+            receiver.url()
+        );
+        receivers.push(receiver);
+    }
+    let world = watching(settings, Behaviour::Accept).await;
+    let mut sent = BTreeMap::new();
+    for odd in Odd::ALL.into_iter().filter(|odd| *odd != Odd::Large) {
+        let number = world.next_number();
+        let raw = odd.make(number);
+        world.deliver_raw(0, number, raw.clone());
+        sent.insert(number, raw);
+    }
+    expect_exactly(&world, &sent).await;
+    for receiver in &receivers {
+        let limit = Duration::from_secs(30);
+        assert!(
+            receiver.wait_for(sent.len(), limit).await,
+            "{}",
+            world.log()
+        );
+        assert!(receiver.rejections().is_empty());
+    }
+    for one in receivers[0].received() {
+        let told = one.json();
+        let raw = told["RawEmail"].as_str().unwrap();
+        let is_it = |sent: &Vec<u8>| String::from_utf8_lossy(sent) == raw;
+        assert!(sent.values().any(is_it));
+    }
+    for one in receivers[1].received() {
+        let data = &one.json()["data"];
+        let raw = STANDARD.decode(data["raw"]["content"].as_str().unwrap());
+        assert!(sent.values().any(|sent| Ok(sent) == raw.as_ref()));
+        for file in data["attachments"].as_array().unwrap() {
+            assert_eq!(file["included"], true, "{}", file["omitted_reason"]);
+            assert!(file["content"].is_string());
+        }
+    }
+    assert_eq!(world.metric("postrider_watch_panics_total").await, 0.0);
 }
 
 /// The most memory that the daemon may have had after fifty megabytes: what it parses at a time
