@@ -65,6 +65,8 @@ pub enum StepBody {
 pub struct Part {
     pub name: String,
     pub content: PartContent,
+    /// A template for a file's name in place of its own.
+    pub filename: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,6 +251,9 @@ impl Step {
                 for (number, part) in parts.iter().enumerate() {
                     if let PartContent::Text(text) = &part.content {
                         texts.push((format!("parts[{number}]"), Kind::Text, text));
+                    }
+                    if let Some(text) = &part.filename {
+                        texts.push((format!("parts[{number}].filename"), Kind::Text, text));
                     }
                 }
             }

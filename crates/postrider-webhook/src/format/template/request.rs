@@ -181,6 +181,10 @@ impl Request<'_> {
             | StepBody::Message => &[],
         };
         for (number, part) in parts.iter().enumerate() {
+            let named = match &part.filename {
+                Some(_) => Some(self.text(&format!("parts[{number}].filename"), Kind::Text)?),
+                None => None,
+            };
             let files = match &part.content {
                 PartContent::Text(_) => {
                     let text = self.text(&format!("parts[{number}]"), Kind::Text)?;
@@ -189,7 +193,8 @@ impl Request<'_> {
                 }
                 PartContent::Message => {
                     let piece = Piece::whole(self.message()?, Encoding::AsIs);
-                    multipart.file(&part.name, "message.eml", "message/rfc822", piece);
+                    let name = named.as_deref().unwrap_or("message.eml");
+                    multipart.file(&part.name, name, "message/rfc822", piece);
                     continue;
                 }
                 PartContent::Attachments => 0..self.context.attachments(),
@@ -201,7 +206,8 @@ impl Request<'_> {
             for at in files {
                 let file = self.file(at)?;
                 let piece = self.piece(file, Encoding::AsIs)?;
-                multipart.file(&part.name, &file.filename, &file.content_type, piece);
+                let name = named.as_deref().unwrap_or(&file.filename);
+                multipart.file(&part.name, name, &file.content_type, piece);
             }
         }
         multipart.finish().map(|(kind, body)| (Some(kind), body))

@@ -64,6 +64,8 @@ pub(crate) struct Part {
     pub(crate) text: Option<String>,
     /// `attachments` (a part for each), `attachment` (with `each`) or `message` (RFC 5322).
     pub(crate) file: Option<PartFile>,
+    /// A template for the name of an `attachment` or a `message`. Default: its own, or `message.eml`.
+    pub(crate) filename: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -201,9 +201,16 @@ fn part(path: &str, written: &raw::Part, findings: &mut Findings<'_>) -> Option<
             return None;
         }
     };
+    let single = matches!(content, PartContent::Attachment | PartContent::Message);
+    if written.filename.is_some() && !single {
+        let path = format!("{path}.filename");
+        let what = format!("`{path}` has no effect here");
+        findings.error(&path, what, "it names an `attachment` or a `message`");
+    }
     Some(Part {
         name: name.clone(),
         content,
+        filename: written.filename.clone(),
     })
 }
 
@@ -238,6 +245,7 @@ fn missing(lookup: &Lookup, steps: &[Step]) -> Option<Option<String>> {
         ("attachment", key) => {
             let known = [
                 "index",
+                "position",
                 "filename",
                 "content_type",
                 "size",

@@ -7,6 +7,7 @@ mod files;
 mod formats;
 mod loading;
 mod reload;
+mod routing;
 mod servers;
 mod shipped;
 
