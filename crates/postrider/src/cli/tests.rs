@@ -158,7 +158,6 @@ async fn every_command_asks_what_the_daemon_understands() {
         &["admin", "audit", "--since", "2026-05-01"],
         &["admin", "token", "revoke", "ci"],
         &["endpoints", "resume", "tickets"],
-        &["credentials", "renew", "contoso"],
         &["reload", "--dry-run"],
         &["explain", "support", "--message-id", "<a+b@c>", "--offline"],
         &["status"],
@@ -183,12 +182,19 @@ async fn every_command_asks_what_the_daemon_understands() {
             "GET /v1/audit?since=2026-05-01T00%3A00%3A00.000Z&limit=50",
             "POST /v1/tokens/ci/revoke",
             "POST /v1/endpoints/tickets/resume",
-            "POST /v1/credentials/contoso/renew",
             "POST /v1/reload?dry_run=true",
             "GET /v1/mailboxes/support/explain?message_id=a%2Bb%40c&offline=true",
             "GET /v1/status",
         ]
     );
+}
+
+#[tokio::test]
+async fn a_new_token_is_ordered_by_the_credentials_name() {
+    let daemon = Daemon::answering(200, json!({"id": "contoso", "done": "renewed"}));
+    let words = ["credentials", "renew", "contoso"];
+    daemon.run(&words).await.unwrap();
+    assert_eq!(daemon.seen(), ["POST /v1/credentials/contoso/renew"]);
 }
 
 #[tokio::test]

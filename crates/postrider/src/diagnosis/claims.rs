@@ -176,7 +176,9 @@ fn application(names: &Names<'_>, claims: &Claims) -> Option<Told> {
         .is_some_and(|url| url.trim_end_matches('/').ends_with("/oauth2/token"));
     let permission = names.page("API permissions > Add a permission > APIs my organization uses > Office 365 Exchange Online > Application permissions > IMAP.AccessAsApp (Microsoft Graph's list does not have it)");
     let consent = names.page("API permissions > Grant admin consent");
-    let wait = "then wait some minutes: a token that was given before stays as it is".to_owned();
+    let wait = format!(
+        "then wait some minutes: a token that was given before stays as it is; `postrider credentials renew {credential}` asks for the next one at once"
+    );
     Some(if !claims.scp.is_empty() {
         Told::new(
             Cause::UserTokenForApplication,

@@ -254,9 +254,6 @@ async fn open_permitted(
                 }
                 other => other,
             };
-            if failure == Failure::LoginRefused {
-                shared.let_in.forget(&mailbox.credential, &mailbox.key);
-            }
             return Err(NotOpened {
                 failure,
                 ..failed(error)
@@ -383,6 +380,9 @@ fn refused(shared: &Shared, mailbox: &Mailbox, generation: Generation) -> Failur
         .refused(&mailbox.key, &mailbox.credential, generation)
     {
         Next::Another => Failure::TokenExpired,
-        Next::Same => Failure::LoginRefused,
+        Next::Same => {
+            shared.let_in.forget(&mailbox.credential, &mailbox.key);
+            Failure::LoginRefused
+        }
     }
 }

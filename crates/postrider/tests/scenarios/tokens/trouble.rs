@@ -278,6 +278,39 @@ async fn a_refusal_is_named_once_with_its_advice_and_ends_when_its_cause_does() 
     scene.world.expect_account().await;
 }
 
+/// Whatever the token has to do with it, what failed is a login.
+fn assert_login_refused(scene: &Scene, name: &str) {
+    let lines = scene.log_of(name);
+    let mut refusals = lines.iter().filter(|line| line.contains("\"diagnosis\":"));
+    assert!(
+        refusals.all(|line| line.contains("\"cause\":\"login_refused\"")),
+        "{lines:#?}"
+    );
+}
+
+/// The application is as it should be, and takes another secret as well.
+fn set_right(scene: &Scene, name: &str) {
+    scene.change(name, |config| {
+        *config = TokenConfig {
+            client_id: config.client_id.clone(),
+            secrets: vec![RIGHT.to_owned(), "another~secret".to_owned()],
+            ..TokenConfig::default()
+        };
+    });
+}
+
+/// `credentials renew`, which leaves a trace and is not for every second.
+fn order_a_token(scene: &Scene, name: &str) {
+    let world = &scene.world;
+    let renewed = world.ask(&["credentials", "renew", name]).unwrap();
+    assert_eq!(renewed["done"], "renewed");
+    let again = world.ask(&["credentials", "renew", name]).unwrap_err();
+    assert!(again.contains("try again in"), "{again}");
+    let audit = world.ask(&["admin", "audit"]).unwrap().to_string();
+    assert!(audit.contains("renew credential"), "{audit}");
+    scene.assert_log(name, "a new token is asked for by order");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_says_the_wrong_thing_is_named_for_what_it_is() {
     let mut scene = Scene::new().await;
@@ -317,12 +350,7 @@ async fn a_token_that_says_the_wrong_thing_is_named_for_what_it_is() {
         let told = data["fix"].as_str().unwrap_or_default();
         assert!(data["cause"] == cause && told.contains(fix), "{event:#}");
         scene.assert_log(name, &format!("\"diagnosis\":\"{cause}\""));
-        let lines = scene.log_of(name);
-        let mut refusals = lines.iter().filter(|line| line.contains("\"diagnosis\":"));
-        assert!(
-            refusals.all(|line| line.contains("\"cause\":\"login_refused\"")),
-            "{lines:#?}"
-        );
+        assert_login_refused(&scene, name);
         // Asking for more of the same would not help.
         assert!(scene.asked(name).len() <= 2, "{name}");
         // The doctor looks into the token.
@@ -337,23 +365,13 @@ async fn a_token_that_says_the_wrong_thing_is_named_for_what_it_is() {
     // fault; a new secret brings one by itself.
     let before = table.map(|(name, _, _, _)| scene.granted(name));
     for (name, _, _, _) in table {
-        scene.change(name, |config| {
-            *config = TokenConfig {
-                client_id: config.client_id.clone(),
-                secrets: vec![RIGHT.to_owned(), "another~secret".to_owned()],
-                ..TokenConfig::default()
-            };
-        });
+        set_right(&scene, name);
     }
-    let world = &scene.world;
-    let renewed = world.ask(&["credentials", "renew", "without-roles"]);
-    assert_eq!(renewed.unwrap()["done"], "renewed");
-    let again = world.ask(&["credentials", "renew", "without-roles"]);
-    assert!(again.unwrap_err().contains("try again in"));
-    let audit = world.ask(&["admin", "audit"]).unwrap().to_string();
-    assert!(audit.contains("renew credential"), "{audit}");
-    scene.assert_log("without-roles", "a new token is asked for by order");
-    world.ask(&["mailboxes", "resync", "for-graph"]).unwrap();
+    order_a_token(&scene, "without-roles");
+    scene
+        .world
+        .ask(&["mailboxes", "resync", "for-graph"])
+        .unwrap();
     scene.write("other-principal.secret", "another~secret");
     for ((name, _, _, _), before) in table.iter().zip(before) {
         scene
