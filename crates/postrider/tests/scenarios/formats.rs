@@ -223,6 +223,39 @@ async fn a_products_new_key_is_used_without_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_takes_messages_later_says_that_it_has_none_of_older_events() {
+    let mut world = World::watching(Settings::default()).await;
+    let file = world.dir.path().join("product.key");
+    std::fs::write(&file, KEY).unwrap();
+    world.receiver.down().await;
+    world.burst(0, 7);
+    let count = |world: &World, name: &str| {
+        let told = world.ask(&["endpoints", "list"]).unwrap_or_default();
+        told["endpoints"][0][name].as_u64()
+    };
+    world
+        .expect("they wait", |world| count(world, "pending") == Some(7))
+        .await;
+    world.settings.endpoint = format!(
+        "format = \"raw\"\nraw = {{ profile = \"action_mailbox\", key = {{ file = \"{}\" }} }}\n",
+        file.display()
+    );
+    world.write_config();
+    world.signal("-HUP");
+    world
+        .expect("they end, though the product is down", |world| {
+            count(world, "dead") == Some(7)
+        })
+        .await;
+    let dead = world.ask(&["events", "list", "--state", "dead"]).unwrap();
+    let text = dead.to_string();
+    assert!(text.contains("is not stored any more"), "{text}");
+    world.receiver.up().await.unwrap();
+    let sent = deliver(&world, &[500]);
+    expect_exactly(&world, &sent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn mail_that_breaks_programs_goes_through_every_format() {
     let mut receivers = Vec::new();
     let mut settings = relay();
