@@ -80,3 +80,29 @@ fn quoted(text: &str) -> String {
         .replace('\r', "%0D")
         .replace('\n', "%0A")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_ends_its_quotes_or_its_line() {
+        let name = "a\"; filename=\"b\r\nX-Y: z";
+        assert_eq!(quoted(name), "a%22; filename=%22b%0D%0AX-Y: z");
+        let mut form = Multipart {
+            boundary: "b".to_owned(),
+            pieces: Vec::new(),
+        };
+        let content = Piece::Bytes(Bytes::from_static(b"c"));
+        form.file(name, name, "text/plain\r\nX-Y: z", content);
+        let (kind, body) = form.finish().unwrap();
+        assert_eq!(kind, "multipart/form-data; boundary=b");
+        let Piece::Bytes(head) = &body.pieces[0] else {
+            panic!("{body:?}");
+        };
+        let head = std::str::from_utf8(head).unwrap();
+        let lines: Vec<&str> = head.split("\r\n").collect();
+        assert_eq!(lines.len(), 5, "{head}");
+        assert_eq!(lines[2], "Content-Type: text/plainX-Y: z");
+    }
+}

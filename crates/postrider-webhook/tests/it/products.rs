@@ -370,6 +370,62 @@ fn the_products_path_is_added_where_it_is_not_written() {
     }
 }
 
+/// Answers that no request of ours leads to while all is well, and what stands in front of products.
+#[test]
+fn a_page_that_is_not_the_products_is_never_a_success() {
+    let text = |text: &str| text.to_owned();
+    let profiles = [
+        Profile::Osticket,
+        Profile::Rt {
+            queue: None,
+            action: text("correspond"),
+        },
+        Profile::Redmine {
+            project: None,
+            fields: BTreeMap::new(),
+        },
+        Profile::ActionMailbox {
+            user: text("actionmailbox"),
+        },
+        Profile::Gitlab {
+            mailbox_type: text("incoming_email"),
+        },
+        Profile::Discourse {
+            user: text("system"),
+        },
+        Profile::Odoo {
+            database: text("d"),
+            user: 2,
+            model: None,
+        },
+    ];
+    let login = "<!doctype html><html><form class=\"success\">Sign in with your email address: ok";
+    for profile in &profiles {
+        let class = |status, body: &str| profile.classifier().class(status, body.as_bytes());
+        for status in [200, 202, 206, 302, 401, 404, 407, 410, 429] {
+            assert_eq!(class(status, login), Class::Trouble, "{profile:?} {status}");
+        }
+        for status in [408, 500, 502, 503, 504] {
+            assert_eq!(class(status, login), Class::Failing, "{profile:?} {status}");
+        }
+        assert_eq!(class(413, login), Class::Refused, "{profile:?}");
+        assert_eq!(class(200, ""), Class::Trouble, "{profile:?}");
+    }
+    let class = |number: usize, status| profiles[number].classifier().class(status, b"");
+    assert_eq!(
+        (class(0, 403), class(2, 403)),
+        (Class::Refused, Class::Trouble)
+    );
+    assert_eq!(
+        (class(0, 415), class(3, 415)),
+        (Class::Refused, Class::Trouble)
+    );
+    assert_eq!(
+        (class(2, 422), class(3, 422)),
+        (Class::Refused, Class::Refused)
+    );
+}
+
 #[test]
 fn a_repeat_is_the_same_to_the_byte_and_nothing_else_than_a_message_is_sent() {
     let raw = RawMessage::Bytes(message("help").into());

@@ -41,7 +41,7 @@ pub(super) fn answers() -> Vec<Rule> {
     vec![
         rule(
             &[(200, 200)],
-            Text::Holds("email ".to_owned()),
+            Text::Begins("email ".to_owned()),
             Class::Delivered,
         ),
         other_success(),

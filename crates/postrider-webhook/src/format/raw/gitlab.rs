@@ -71,7 +71,7 @@ pub(super) fn answers() -> Vec<Rule> {
     vec![
         rule(
             &[(200, 299)],
-            Text::Holds("\"success\"".to_owned()),
+            Text::Begins("{\"success\"".to_owned()),
             Class::Delivered,
         ),
         other_success(),
