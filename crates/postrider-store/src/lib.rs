@@ -38,6 +38,8 @@ pub use after::{AfterCount, AfterRow, Then, Tried};
 pub use audit::{Act, AuditRow, Deed};
 pub use model::*;
 pub use room::Level;
-pub use repair::{Cancelled, DeliveryState, Discarded, Id, Never, Replay, Replayed, Selection};
+pub use repair::{
+    Cancelled, DeliveryState, Discarded, Found, Id, Never, Pace, Replay, Replayed, Selection,
+};
 pub use spool::{Spool, SpoolWriter};
 pub use store::Store;

@@ -83,6 +83,31 @@ pub(crate) static RAW_NEW: Shape = Shape {
     tail: filtered!(),
 };
 
+/// Columns: an event's id, its message. It is stored already, and its message was read again: it is
+/// kept again where it was forgotten.
+pub(crate) static RAW_AGAIN: Shape = Shape {
+    head: "INSERT OR IGNORE INTO raw (event, data) SELECT event.id, v.column2 FROM (",
+    width: 2,
+    tail: ") AS v JOIN event ON event.uuid = v.column1 AND event.spool IS NULL",
+};
+
+/// The same for a large one.
+pub(crate) static SPOOL_AGAIN: Shape = Shape {
+    head: "UPDATE event SET spool = v.column2 FROM (",
+    width: 2,
+    tail: ") AS v WHERE event.uuid = v.column1 AND event.spool IS NULL \
+           AND NOT EXISTS (SELECT 1 FROM raw WHERE raw.event = event.id)",
+};
+
+/// Columns: an event's id, the time. A replay that waits for its message goes now.
+pub(crate) static DELIVERY_READ: Shape = Shape {
+    head: "WITH v AS (",
+    width: 2,
+    tail: ") UPDATE delivery INDEXED BY delivery_event SET due = (SELECT max(column2) FROM v) \
+           WHERE event IN (SELECT event.id FROM v CROSS JOIN event ON event.uuid = v.column1) \
+           AND state = 0 AND replay_order IS NOT NULL AND due > (SELECT max(column2) FROM v)",
+};
+
 /// Only for what is being sent: a settlement of anything else says nothing.
 pub(crate) static ATTEMPT_NEW: Shape = Shape {
     head: "INSERT INTO attempt (delivery, at, took_ms, status, note) \
@@ -141,7 +166,7 @@ pub(crate) static AFTER_NEW: Shape = Shape {
 };
 
 /// What refers to a row comes after it.
-pub(crate) static ORDER: [&Shape; 17] = [
+pub(crate) static ORDER: [&Shape; 20] = [
     &MAILBOX_NEW,
     &MAILBOX_COUNT,
     &ENDPOINT_NEW,
@@ -153,6 +178,9 @@ pub(crate) static ORDER: [&Shape; 17] = [
     &QUARANTINE_NEW,
     &EVENT_NEW,
     &RAW_NEW,
+    &RAW_AGAIN,
+    &SPOOL_AGAIN,
+    &DELIVERY_READ,
     &ATTEMPT_NEW,
     &DELIVERY_SETTLE,
     &AFTER_NEW,

@@ -81,6 +81,7 @@ impl Plan<'_> {
     ) -> Result<i64, StoreError> {
         let Some((uuid, generation)) = self.resolve(event)? else {
             receipt.repeated += 1;
+            self.read_again(event, now);
             return Ok(0);
         };
         receipt.generations += u32::from(generation > 0);
@@ -170,6 +171,32 @@ impl Plan<'_> {
             let claim = first_claim(id, sequence, delivery, event, stored.uuid, now);
             receipt.claimed.push(claim);
         }
+    }
+
+    /// An event that is there already, whose message may have been forgotten meanwhile.
+    fn read_again(&mut self, event: &NewEvent, now: Wall) {
+        let EventIdentity::Message(identity) = &event.identity else {
+            return;
+        };
+        let is_it = |id: &Uuid| self.seen.events.get(id) == Some(&Some(identity.fingerprint));
+        let mut ids = (0..GENERATIONS_MAX).map(|generation| identity.id(generation));
+        let Some(id) = ids.find(is_it) else {
+            return;
+        };
+        let id = id.as_bytes().as_slice();
+        match (&event.raw, &event.spool) {
+            (Some(raw), _) => {
+                let row = [id.into(), raw.as_ref().into()];
+                self.batch.push(&shapes::RAW_AGAIN, row);
+            }
+            (None, Some(key)) => {
+                let row = [id.into(), key.0.as_str().into()];
+                self.batch.push(&shapes::SPOOL_AGAIN, row);
+            }
+            (None, None) => {}
+        }
+        let row = [id.into(), now.0.into()];
+        self.batch.push(&shapes::DELIVERY_READ, row);
     }
 
     fn next_sequence(&mut self, key: &EndpointKey) -> (i64, i64) {

@@ -122,6 +122,23 @@ pub struct Cancelled {
     pub over: u64,
 }
 
+/// When what is sent again is due.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    /// At most so many per second.
+    pub rate: Option<NonZeroU32>,
+    /// Not before this time.
+    pub from: Option<Wall>,
+}
+
+/// An event at a place in a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub event: Uuid,
+    /// The message itself is kept.
+    pub has_message: bool,
+}
+
 /// What was looked up: delivery (or event), endpoint, event; ascending.
 type Meant = Vec<(i64, i64, i64)>;
 
@@ -129,29 +146,30 @@ type Meant = Vec<(i64, i64, i64)>;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spread {
     now: Wall,
-    rate: Option<NonZeroU32>,
+    pace: Pace,
 }
 
 impl Spread {
     fn due(self, index: u64) -> Wall {
-        match self.rate {
-            None => self.now,
-            Some(rate) => self.now + Duration::from_millis(index * 1000 / u64::from(rate.get())),
+        let first = self.pace.from.unwrap_or(self.now);
+        match self.pace.rate {
+            None => first,
+            Some(rate) => first + Duration::from_millis(index * 1000 / u64::from(rate.get())),
         }
     }
 }
 
 impl Store {
     /// Deliveries become pending again, marked as a replay; or events are owed to an endpoint that
-    /// they were never owed to. At most `rate` of them are due per second.
+    /// they were never owed to.
     pub async fn replay(
         &self,
         what: &Replay,
-        rate: Option<NonZeroU32>,
+        pace: Pace,
         (act, selector): (&Act, &str),
         run: Run,
     ) -> Result<Replayed, StoreError> {
-        let spread = Spread { now: act.at, rate };
+        let spread = Spread { now: act.at, pace };
         let meant = match what {
             Replay::Again(selection, _) => select::deliveries(self.readers(), selection).await?,
             Replay::Never(never) => select::never(self.readers(), never).await?,
@@ -273,7 +291,7 @@ impl Store {
         &self,
         mailbox: &MailboxKey,
         subjects: &[String],
-    ) -> Result<BTreeMap<String, Uuid>, StoreError> {
+    ) -> Result<BTreeMap<String, Found>, StoreError> {
         select::events_at(self.readers(), mailbox, subjects).await
     }
 

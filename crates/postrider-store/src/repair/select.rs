@@ -6,7 +6,7 @@ use postrider_core::ids::{EndpointKey, MailboxKey};
 use sqlx::{QueryBuilder, Sqlite};
 use uuid::Uuid;
 
-use super::{DeliveryState, Meant, NAMED_MAX, Never, Selection};
+use super::{DeliveryState, Found, Meant, NAMED_MAX, Never, Selection};
 use crate::{codec, error::doing, model::StoreError, readers::Readers};
 
 /// Deliveries of one order: 24 bytes each are held in memory.
@@ -199,12 +199,12 @@ pub(super) async fn events_at(
     readers: &Readers,
     mailbox: &MailboxKey,
     subjects: &[String],
-) -> Result<BTreeMap<String, Uuid>, StoreError> {
+) -> Result<BTreeMap<String, Found>, StoreError> {
     let mut reader = readers.get().await?;
     let mut found = BTreeMap::new();
     for chunk in subjects.chunks(PLACES_MAX) {
-        let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(
-            "SELECT subject, uuid FROM event WHERE mailbox = (SELECT id FROM mailbox WHERE name = ?1) \
+        let rows: Vec<(String, Vec<u8>, bool)> = sqlx::query_as(
+            "SELECT subject, uuid, spool IS NOT NULL OR EXISTS (SELECT 1 FROM raw WHERE raw.event = event.id) FROM event WHERE mailbox = (SELECT id FROM mailbox WHERE name = ?1) \
              AND type = 'message.received' AND subject IN (SELECT value FROM json_each(?2)) ORDER BY id",
         )
         .bind(mailbox.as_str())
@@ -213,10 +213,10 @@ pub(super) async fn events_at(
         .await
         .map_err(doing("looking for events by their place"))?;
         // The newest generation of a place is the one that is meant.
-        found.extend(
-            rows.into_iter()
-                .filter_map(|(subject, id)| Some((subject, Uuid::from_slice(&id).ok()?))),
-        );
+        found.extend(rows.into_iter().filter_map(|(subject, id, has_message)| {
+            let event = Uuid::from_slice(&id).ok()?;
+            Some((subject, Found { event, has_message }))
+        }));
     }
     Ok(found)
 }

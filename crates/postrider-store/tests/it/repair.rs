@@ -8,7 +8,7 @@ use postrider_core::{
     time::Wall,
 };
 use postrider_store::{
-    Act, AuditRow, Claimed, Deed, DeliveryState, Id, Never, NewToken, Replay, Run, Selection,
+    Act, AuditRow, Claimed, Deed, DeliveryState, Id, Never, NewToken, Pace, Replay, Run, Selection,
     Settled, Store,
 };
 
@@ -57,7 +57,10 @@ async fn a_replay_that_is_taken_back_leaves_everything_as_it_was() {
     let (store, watch) = loaded(dir.path(), "support").await;
     let claimed = three(&store, &watch).await;
     let before = store.event(claimed[0].event.id).await.unwrap().unwrap();
-    let rate = NonZeroU32::new(1);
+    let rate = Pace {
+        rate: NonZeroU32::new(1),
+        from: None,
+    };
     let what = Replay::Again(all_of(&OVER), Id::Same);
     let order = (&act(), "everything of tickets");
     let dry = store.replay(&what, rate, order, Run::Dry).await.unwrap();
@@ -127,7 +130,7 @@ async fn a_replay_as_new_goes_out_under_another_id_and_is_found_under_both() {
     for number in 1..=2 {
         let what = Replay::Again(one.clone(), Id::New);
         store
-            .replay(&what, None, (&act(), "one"), Run::Real)
+            .replay(&what, Pace::default(), (&act(), "one"), Run::Real)
             .await
             .unwrap();
         let sent = store.claim_due(&tickets(), 9, NOW).await.unwrap().remove(0);
@@ -151,7 +154,10 @@ async fn a_replay_as_new_goes_out_under_another_id_and_is_found_under_both() {
     };
     let what = Replay::Again(named, Id::Same);
     let order = (&act(), "one");
-    let done = store.replay(&what, None, order, Run::Real).await.unwrap();
+    let done = store
+        .replay(&what, Pace::default(), order, Run::Real)
+        .await
+        .unwrap();
     assert_eq!((done.deliveries, done.events), (1, vec![own]));
     let sent = store.claim_due(&tickets(), 9, NOW).await.unwrap().remove(0);
     assert_eq!(sent.event.id, own);
@@ -185,14 +191,25 @@ async fn an_endpoint_that_was_added_later_gets_what_it_never_got_once() {
         })
     };
     let order = (&act(), "never sent, endpoint late");
-    let other = store.replay(&never("other"), None, order, Run::Dry).await;
+    let other = store
+        .replay(&never("other"), Pace::default(), order, Run::Dry)
+        .await;
     assert_eq!(other.unwrap().deliveries, 0);
     let what = never("support");
-    let dry = store.replay(&what, None, order, Run::Dry).await.unwrap();
-    let done = store.replay(&what, None, order, Run::Real).await.unwrap();
+    let dry = store
+        .replay(&what, Pace::default(), order, Run::Dry)
+        .await
+        .unwrap();
+    let done = store
+        .replay(&what, Pace::default(), order, Run::Real)
+        .await
+        .unwrap();
     assert_eq!((dry.deliveries, done.deliveries), (3, 3));
     assert_eq!(dry.endpoints, done.endpoints);
-    let again = store.replay(&what, None, order, Run::Real).await.unwrap();
+    let again = store
+        .replay(&what, Pace::default(), order, Run::Real)
+        .await
+        .unwrap();
     assert_eq!((again.deliveries, again.replay), (0, None));
     assert_sums_hold(&store).await;
     let sent = store.claim_due(&late, 9, NOW).await.unwrap();
@@ -253,7 +270,9 @@ async fn what_is_given_up_is_counted_with_its_reason_and_what_is_being_sent_is_n
     );
     // It is not over for good.
     let what = Replay::Again(all_of(&[DeliveryState::Discarded]), Id::Same);
-    let back = store.replay(&what, None, (&act, "back"), Run::Real).await;
+    let back = store
+        .replay(&what, Pace::default(), (&act, "back"), Run::Real)
+        .await;
     assert_eq!(back.unwrap().deliveries, 2);
     assert_sums_hold(&store).await;
 }
@@ -266,7 +285,7 @@ async fn a_selection_is_narrowed_by_time_and_mailbox() {
     let count = async |selection: Selection| {
         let what = Replay::Again(selection, Id::Same);
         let order = (&act(), "test");
-        let dry = store.replay(&what, None, order, Run::Dry).await;
+        let dry = store.replay(&what, Pace::default(), order, Run::Dry).await;
         dry.unwrap().deliveries
     };
     let all = all_of(&OVER);
@@ -303,7 +322,10 @@ async fn many_deliveries_are_one_deed_and_too_slow_a_rate_is_refused() {
     store.settle(dead.collect()).await.unwrap();
     let what = Replay::Again(all_of(&[DeliveryState::Dead]), Id::Same);
     let order = (&act(), "dead of tickets");
-    let done = store.replay(&what, None, order, Run::Real).await.unwrap();
+    let done = store
+        .replay(&what, Pace::default(), order, Run::Real)
+        .await
+        .unwrap();
     assert_eq!((done.deliveries, done.events.len()), (1_200, 1_000));
     let rows = audit(&store).await;
     assert_eq!((rows.len(), rows[0].affected), (1, 1_200));
@@ -318,7 +340,10 @@ async fn many_deliveries_are_one_deed_and_too_slow_a_rate_is_refused() {
 async fn sqlx_slow(store: &Store) {
     let what = Replay::Again(all_of(&[DeliveryState::Dead]), Id::Same);
     let order = (&act(), "slow");
-    let rate = NonZeroU32::new(1);
+    let rate = Pace {
+        rate: NonZeroU32::new(1),
+        from: None,
+    };
     let done = store.replay(&what, rate, order, Run::Real).await.unwrap();
     assert_eq!(done.lasts, Duration::from_secs(1_199));
     let due = store.claim_due(&tickets(), 9, NOW).await.unwrap();
@@ -383,4 +408,45 @@ async fn a_token_is_stored_as_its_hash_and_its_name_is_given_once_at_a_time() {
     assert_eq!((all[0].revoked, all[1].revoked), (None, Some(NOW)));
     assert_eq!(all[0].hash, [7; 32]);
     assert_eq!(audit(&store).await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_message_that_is_read_again_is_kept_again_and_its_replay_goes() {
+    let dir = dir();
+    let (store, watch) = loaded(dir.path(), "support").await;
+    let claimed = three(&store, &watch).await;
+    let id = claimed[1].event.id;
+    let place = "INBOX/7/2".to_owned();
+    let mailbox = &watch.mailbox;
+    let found = async || {
+        let found = store.events_at(mailbox, std::slice::from_ref(&place)).await;
+        found.unwrap()[&place]
+    };
+    assert!(found().await.event == id && !found().await.has_message);
+    // It waits for its message, and no longer than to then.
+    let what = Replay::Again(
+        Selection {
+            events: vec![id],
+            ..all_of(&OVER)
+        },
+        Id::Same,
+    );
+    let pace = Pace {
+        rate: None,
+        from: Some(Wall(NOW.0 + 600_000)),
+    };
+    let order = (&act(), "from the mailbox");
+    store.replay(&what, pace, order, Run::Real).await.unwrap();
+    let due = store.claim_due(&tickets(), 9, NOW).await.unwrap();
+    assert!(due.is_empty());
+    let mut again = mail(&watch, &[(2, "b")], &[to("tickets")]);
+    again.entry.cursor = crate::support::cursor(3);
+    again.events[0].raw = Some("Subject: b".into());
+    let receipt = commit(&store, again).await.unwrap();
+    assert_eq!(receipt.repeated, 1);
+    assert!(found().await.has_message);
+    let due = store.claim_due(&tickets(), 9, NOW).await.unwrap();
+    assert_eq!(due.len(), 1);
+    assert_eq!(due[0].event.id, id);
+    assert_sums_hold(&store).await;
 }

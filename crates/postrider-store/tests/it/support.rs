@@ -16,7 +16,7 @@ use postrider_core::{
 };
 use postrider_store::{
     Account, Act, Commit, DeliveryState, EventIdentity, FoundBy, Id, LedgerFacts, NewDelivery,
-    NewEvent, OpenError, Options, Receipt, Replay, Replayed, Run, Selection, Settled, Settlement,
+    NewEvent, Pace, OpenError, Options, Receipt, Replay, Replayed, Run, Selection, Settled, Settlement,
     Store, StoreError,
 };
 use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -259,7 +259,7 @@ pub(crate) async fn replay(store: &Store, event: Option<uuid::Uuid>, run: Run) -
     let what = Replay::Again(selection, Id::Same);
     let act = act();
     store
-        .replay(&what, None, (&act, "test"), run)
+        .replay(&what, Pace::default(), (&act, "test"), run)
         .await
         .unwrap()
 }

@@ -10,7 +10,7 @@ use postrider_core::{
     event::EventType,
     ids::{EndpointKey, MailboxKey},
 };
-use postrider_store::{DeliveryState, Id, Never, Replay, Run, Selection};
+use postrider_store::{DeliveryState, Id, Never, Pace, Replay, Run, Selection};
 
 use super::{
     api,
@@ -71,7 +71,12 @@ pub(super) async fn replay(
     let told = told(&request);
     let store = &admin.shared.store;
     let done = store
-        .replay(&what, rate, (&act, &told), run(request.dry_run))
+        .replay(
+            &what,
+            Pace { rate, from: None },
+            (&act, &told),
+            run(request.dry_run),
+        )
         .await?;
     if !request.dry_run {
         for endpoint in done.endpoints.keys() {

@@ -1,6 +1,8 @@
 //! `/v1/mailboxes/{id}/reread`: a range of messages again, from the server. What an event is stored
 //! of is sent again; the rest is read by the watch, and becomes an event under the id it always has.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::{Path, State},
@@ -8,10 +10,10 @@ use axum::{
 };
 use postrider_core::{
     ids::{MailboxKey, Uid},
+    time::Wall,
     watch::Order,
 };
-use postrider_store::{Deed, DeliveryState, Id, Replay, Run, Selection, WatchRow};
-use uuid::Uuid;
+use postrider_store::{Deed, DeliveryState, Found, Id, Pace, Replay, Run, Selection, WatchRow};
 
 use super::{
     api,
@@ -23,6 +25,9 @@ use crate::{directory::Worker, watch_line::WatchLine};
 
 /// Messages that one order reads: the watch reads them one by one.
 const READ_MAX: usize = 10_000;
+/// How long what is sent again waits for its message to be read: for the longest order, at a tenth of
+/// a second each.
+const MESSAGE_WAIT: Duration = Duration::from_secs(1_000);
 const SHOW: &str = "postrider mailboxes show MAILBOX";
 
 pub(super) async fn reread(
@@ -58,14 +63,16 @@ pub(super) async fn reread(
     let places: Vec<String> = uids.iter().map(place).collect();
     let store = &admin.shared.store;
     let known = store.events_at(&line.key.mailbox, &places).await?;
-    let unknown: Vec<Uid> = uids
+    let needs_message = needs_message(&admin, &worker);
+    let is_enough = |found: &Found| found.has_message || !needs_message;
+    let unread: Vec<Uid> = uids
         .iter()
         .zip(&places)
-        .filter(|(_, place)| !known.contains_key(*place))
+        .filter(|(_, place)| !known.get(*place).is_some_and(is_enough))
         .map(|(uid, _)| *uid)
         .collect();
-    if unknown.len() > READ_MAX {
-        let what = format!("{} messages would be read", unknown.len());
+    if unread.len() > READ_MAX {
+        let what = format!("{} messages would be read", unread.len());
         return Err(Refusal::bad_request(what, "at most 10,000 at a time"));
     }
     let told = format!("{id}/{}: {}", line.key.folder, told(&request));
@@ -73,10 +80,10 @@ pub(super) async fn reread(
         dry_run: request.dry_run,
         folder: line.key.folder.to_string(),
         found: uids.len() as u64,
-        read: unknown.len() as u64,
+        read: unread.len() as u64,
         known: known.len() as u64,
         sent_again: 0,
-        replay: None,
+        replays: Vec::new(),
     };
     let order = Orders {
         admin: &admin,
@@ -84,10 +91,12 @@ pub(super) async fn reread(
         request: &request,
         told: &told,
     };
-    order
-        .again(known.into_values().collect(), &mut done)
-        .await?;
-    order.read(line, unknown).await?;
+    let (ready, waiting): (Vec<Found>, Vec<Found>) = known.into_values().partition(is_enough);
+    order.again(&ready, None, &mut done).await?;
+    // Those go as soon as their message is there, and if it does not come, without it.
+    let later = crate::clock::wall() + MESSAGE_WAIT;
+    order.again(&waiting, Some(later), &mut done).await?;
+    order.read(line, unread).await?;
     Ok(Json(done))
 }
 
@@ -99,12 +108,17 @@ struct Orders<'a> {
 }
 
 impl Orders<'_> {
-    async fn again(&self, events: Vec<Uuid>, done: &mut api::Reread) -> Result<(), Refusal> {
+    async fn again(
+        &self,
+        events: &[Found],
+        from: Option<Wall>,
+        done: &mut api::Reread,
+    ) -> Result<(), Refusal> {
         if events.is_empty() {
             return Ok(());
         }
         let selection = Selection {
-            events,
+            events: events.iter().map(|found| found.event).collect(),
             states: vec![DeliveryState::Delivered, DeliveryState::Dead],
             ..Selection::default()
         };
@@ -116,15 +130,14 @@ impl Orders<'_> {
         let act = self.caller.act(self.request.why.as_deref());
         let shared = &self.admin.shared;
         let what = Replay::Again(selection, Id::Same);
-        let replayed = shared
-            .store
-            .replay(&what, None, (&act, self.told), run)
-            .await?;
-        done.sent_again = replayed.deliveries;
-        done.replay = replayed.replay;
+        let pace = Pace { rate: None, from };
+        let order = (&act, self.told);
+        let replayed = shared.store.replay(&what, pace, order, run).await?;
+        done.sent_again += replayed.deliveries;
+        done.replays.extend(replayed.replay);
         if run == Run::Real {
             for endpoint in replayed.endpoints.keys() {
-                shared.dispatcher.nudge(endpoint);
+                shared.dispatcher.scheduled(endpoint);
             }
         }
         Ok(())
@@ -169,6 +182,16 @@ fn line<'a>(worker: &'a Worker, folder: Option<&str>) -> Result<&'a WatchLine, R
             SHOW,
         )),
     }
+}
+
+/// Whether an endpoint of the mailbox gets the message itself.
+fn needs_message(admin: &Admin, worker: &Worker) -> bool {
+    let config = admin.shared.config();
+    let mut endpoints = worker.mailbox.endpoints.iter();
+    endpoints.any(|key| {
+        let endpoint = config.endpoints.get(key);
+        endpoint.is_some_and(|endpoint| endpoint.needs_raw())
+    })
 }
 
 async fn row(admin: &Admin, line: &WatchLine) -> Result<WatchRow, Refusal> {

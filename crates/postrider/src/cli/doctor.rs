@@ -64,7 +64,7 @@ pub(crate) fn doctor(
             }
         };
         let report = Arc::new(doctor).examine(mailboxes, told).await;
-        Ok::<_, Failure>((report, status(&Client::new(socket)).await))
+        Ok::<_, Failure>((report, status(&Client::at(socket)?).await))
     })?;
     if json {
         print_json(&report_json(&report, daemon.as_ref()))?;

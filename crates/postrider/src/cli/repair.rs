@@ -105,12 +105,15 @@ async fn reread(
         count(number(done.found), "message", "messages"),
         clean(&done.folder)
     );
-    text += &format!("  {} without an event: read again\n", done.read);
+    text += &format!("  {} read again\n", done.read);
     text += &format!(
         "  {} with an event: {} sent again{}\n",
         done.known,
         deliveries(done.sent_again),
-        numbered(done.replay)
+        done.replays
+            .iter()
+            .map(|one| numbered(Some(*one)))
+            .collect::<String>()
     );
     print(&text)
 }

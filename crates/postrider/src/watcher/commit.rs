@@ -181,9 +181,16 @@ impl Watcher {
             .collect::<std::collections::BTreeSet<_>>()
             .into_iter()
             .collect();
+        let owed: Vec<EndpointKey> = slots.iter().map(|(endpoint, _)| endpoint.clone()).collect();
         let started = clock::monotonic();
         let stored = tokio::spawn(async move {
             let mut receipt = shared.store.commit(commit).await?;
+            // What was read again may be what a replay waits for.
+            if receipt.repeated > 0 {
+                for endpoint in &owed {
+                    shared.dispatcher.nudge(endpoint);
+                }
+            }
             if !receipt.claimed.is_empty() {
                 crate::die::at("commit-stored");
             }

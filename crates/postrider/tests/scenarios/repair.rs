@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use postrider_sandbox::receiver::{Answer, Behaviour, Receiver};
+use postrider_sandbox::{
+    mail,
+    receiver::{Answer, Behaviour, Receiver},
+};
 use serde_json::Value;
 
 use crate::{
@@ -288,6 +291,69 @@ async fn a_range_is_read_again_from_the_mailbox_and_the_account_still_adds_up() 
         .filter_map(|row| row["what"].as_str().map(str::to_owned))
         .collect();
     assert_eq!(what, ["reread", "replay"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_wants_the_message_gets_it_read_again_where_it_was_not_kept() {
+    let mut world = World::new(Settings::default()).await;
+    let key = ("PRODUCT_KEY".to_owned(), "the key".to_owned());
+    world.environment.push(key);
+    world.start();
+    world.expect_watching(1).await;
+    let mut messages = Vec::new();
+    for size in [300, 2_000, 700_000] {
+        let number = world.next_number();
+        let raw = match size {
+            0..100_000 => mail::plain(number, size),
+            _ => mail::large(number, size),
+        };
+        world.deliver_raw(0, number, raw.clone());
+        messages.push(raw);
+    }
+    world.expect_all().await;
+    world.expect_account().await;
+    // Until now it got events, and no message was kept.
+    world.settings.endpoint =
+        "format = \"raw\"\n[endpoints.tickets.raw]\nprofile = \"action_mailbox\"\n\
+        key = { env = \"PRODUCT_KEY\" }\n"
+            .to_owned();
+    world.write_config();
+    world.ask(&["reload"]).unwrap();
+    let words = [
+        "events",
+        "replay",
+        "--from-mailbox",
+        "box0",
+        "--uids",
+        "1:*",
+    ];
+    let done = world.ask(&words).unwrap();
+    let count = |key: &str| done[key].as_u64().unwrap_or_default();
+    assert_eq!(
+        (count("known"), count("read"), count("sent_again")),
+        (3, 3, 3),
+        "{done:#}"
+    );
+    world
+        .expect("each arrives to the byte", |world| {
+            let received = world.receiver.received();
+            let arrived = |raw: &Vec<u8>| received.iter().any(|one| one.body == raw[..]);
+            messages.iter().all(arrived)
+        })
+        .await;
+    world
+        .expect("nothing is pending or dead", |world| {
+            let state = endpoint(world, "tickets");
+            state["pending"] == 0 && state["dead"] == 0
+        })
+        .await;
+    assert_eq!(
+        world.receiver.distinct_ids(),
+        3,
+        "under the ids that they always had"
+    );
+    assert_eq!(world.metric("postrider_unaccounted_messages").await, 0.0);
+    assert_eq!(world.metric("postrider_unaccounted_deliveries").await, 0.0);
 }
 
 /// The commands of a token, over TCP.

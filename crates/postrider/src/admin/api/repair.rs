@@ -161,15 +161,15 @@ pub struct Reread {
     pub folder: String,
     /// Messages of the range that are on the server.
     pub found: u64,
-    /// Those of them that no event is stored of: they are read now, and sent under the id that
-    /// they always have.
+    /// Those of them that are read now: no event is stored of them, and they are sent under the id that
+    /// they always have; or the message itself is needed and not kept any more.
     pub read: u64,
     /// Those of them that an event is stored of.
     pub known: u64,
     /// Deliveries of these that are sent again; what is pending is left alone.
     pub sent_again: u64,
-    /// The number of that replay.
-    pub replay: Option<i64>,
+    /// The numbers of these replays.
+    pub replays: Vec<i64>,
 }
 
 // ---------------------------------------------------------------- audit
