@@ -25,6 +25,7 @@ mod operator;
 mod order;
 mod outside;
 mod repair;
+mod routing;
 #[path = "../support/schema.rs"]
 mod schema;
 mod server;
@@ -43,5 +44,6 @@ mod places;
 mod post;
 mod prove;
 mod quirks;
+mod recipes;
 mod receivers;
 mod reliability;

@@ -1,8 +1,8 @@
 //! Every recipe in `config/recipes`, loaded as an operator's file, against a receiver that behaves as
 //! its product is described to: a mail, its follow-up, attempts whose answers are lost, a refusal.
 
-mod desk;
-mod products;
+pub(crate) mod desk;
+pub(crate) mod products;
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
@@ -26,15 +26,21 @@ use uuid::Uuid;
 
 use desk::{Desk, Handler};
 
-/// The bytes of the attachment: no text, and longer than a line.
-fn file_bytes() -> Vec<u8> {
-    (0..3_000u32).map(|n| u8::try_from(n % 251).unwrap()).collect()
+const SIZE: u32 = 3_000;
+
+/// The bytes of an attachment: no text.
+pub(crate) fn file_bytes(size: u32) -> Vec<u8> {
+    (0..size).map(|n| u8::try_from(n % 251).unwrap()).collect()
 }
 
 /// A mail with quotes, line ends and markup where templates put them.
 fn mail(id: &str, references: &str, subject: &str) -> Vec<u8> {
+    mail_with(SIZE, id, references, subject)
+}
+
+pub(crate) fn mail_with(size: u32, id: &str, references: &str, subject: &str) -> Vec<u8> {
     use base64::{Engine, engine::general_purpose::STANDARD};
-    let encoded = STANDARD.encode(file_bytes());
+    let encoded = STANDARD.encode(file_bytes(size));
     let lines: Vec<_> = encoded.as_bytes().chunks(76).collect();
     let mut raw = format!(
         "Message-ID: <{id}>\r\n{references}From: \"Kim \\\"K\\\" Lee\" <kim@example.org>\r\n\
@@ -185,7 +191,11 @@ impl Recipe {
 async fn holds(name: &str, handler: Handler, files: bool) -> Desk {
     let desk = Desk::start(handler).await;
     let wrong = Recipe::load(name, &desk, "wrong");
-    let first = mail("first@example.org", "", "Printer \"2nd\" floor: 100% <broken> & more");
+    let first = mail(
+        "first@example.org",
+        "",
+        "Printer \"2nd\" floor: 100% <broken> & more",
+    );
     let (class, note) = wrong.attempt(&first, 1).await;
     assert_eq!(class, Class::Trouble, "{name}: {note}");
     assert_eq!(desk.tickets().len(), 0);
@@ -197,7 +207,11 @@ async fn holds(name: &str, handler: Handler, files: bool) -> Desk {
     };
     good(&first, 1).await;
     good(&first, 1).await;
-    assert_eq!(desk.tickets().len(), 1, "{name}: a repeat is no second ticket");
+    assert_eq!(
+        desk.tickets().len(),
+        1,
+        "{name}: a repeat is no second ticket"
+    );
 
     // Each request in turn is done, and its answer is lost.
     let second = mail("second@example.org", "", "Another one");
@@ -230,15 +244,34 @@ async fn holds(name: &str, handler: Handler, files: bool) -> Desk {
     let tickets = desk.tickets();
     assert_eq!(tickets.len(), 2, "{name}: a follow-up is no ticket");
     let (one, two) = (&tickets[0], &tickets[1]);
-    assert_eq!((one.notes.len(), two.notes.len()), (1, 0), "{name}\n{}", desk.log());
+    assert_eq!(
+        (one.notes.len(), two.notes.len()),
+        (1, 0),
+        "{name}\n{}",
+        desk.log()
+    );
     if files {
         for ticket in [one, two] {
-            assert!(!ticket.files.is_empty(), "{name}: {ticket:?}\n{}", desk.log());
-            assert!(ticket.files.iter().all(|(_, bytes)| *bytes == file_bytes()));
+            assert!(
+                !ticket.files.is_empty(),
+                "{name}: {ticket:?}\n{}",
+                desk.log()
+            );
+            assert!(
+                ticket
+                    .files
+                    .iter()
+                    .all(|(_, bytes)| *bytes == file_bytes(SIZE))
+            );
             let name_of = &ticket.files[0].0;
             assert!(name_of.ends_with("a \"b\" & c.bin"), "{name}: {name_of}");
         }
-        assert_eq!((one.files.len(), two.files.len()), (2, 1), "{name}\n{}", desk.log());
+        assert_eq!(
+            (one.files.len(), two.files.len()),
+            (2, 1),
+            "{name}\n{}",
+            desk.log()
+        );
     }
     for text in [&one.text, &one.notes[0]] {
         let plain = text.replace("&quot;", "\"").replace("&amp;", "&");
@@ -255,7 +288,11 @@ async fn zammad_gets_articles_of_the_customer_in_the_right_ticket() {
     let numbered = mail("fourth@example.org", "", "AW: [Ticket#2] noch etwas");
     let (class, note) = recipe.attempt(&numbered, 4).await;
     assert_eq!(class, Class::Delivered, "{note}");
-    assert_eq!(desk.tickets()[1].notes.len(), 1, "the number in the subject counts");
+    assert_eq!(
+        desk.tickets()[1].notes.len(),
+        1,
+        "the number in the subject counts"
+    );
 }
 
 #[tokio::test]
