@@ -176,3 +176,51 @@ fn escape(text: &str, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(rest);
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn coded(mut coder: Coder, bytes: &[u8], size: usize) -> (Vec<u8>, bool) {
+        let mut out = Vec::new();
+        for piece in bytes.chunks(size) {
+            coder.push(piece, &mut out);
+        }
+        coder.finish(&mut out);
+        (out, coder.has_replaced())
+    }
+
+    /// Bytes among which are the ends and beginnings of characters.
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            any::<u8>().prop_map(|byte| vec![byte]),
+            any::<char>().prop_map(|character| character.to_string().into_bytes()),
+            Just("\"\\\r\n\u{1}".as_bytes().to_vec()),
+            Just("€😀".as_bytes()[..5].to_vec()),
+        ];
+        proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_is_the_same_however_it_comes(bytes in bytes(), size in 1usize..9) {
+            let (out, replaced) = coded(Coder::json(), &bytes, size);
+            let json = [b"\"".as_slice(), &out, b"\""].concat();
+            let text: String = serde_json::from_slice(&json).unwrap();
+            prop_assert_eq!(text, String::from_utf8_lossy(&bytes));
+            prop_assert_eq!(replaced, std::str::from_utf8(&bytes).is_err());
+        }
+
+        #[test]
+        fn base64_is_the_same_however_it_comes(bytes in bytes(), size in 1usize..9) {
+            let (out, _) = coded(Coder::plain(Encoding::Base64), &bytes, size);
+            prop_assert_eq!(out, STANDARD.encode(&bytes).into_bytes());
+            let written = STANDARD.encode(&bytes);
+            let part = Coder::part(message::Encoding::Base64, Encoding::Base64);
+            let (out, _) = coded(part, written.as_bytes(), size);
+            prop_assert_eq!(out, written.into_bytes());
+        }
+    }
+}
