@@ -9,6 +9,9 @@ mod context;
 mod environment;
 mod request;
 
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, sync::Arc};
 
 use minijinja::Environment;

@@ -110,7 +110,11 @@ impl Request<'_> {
     }
 
     fn header(&self, name: &HeaderName, value: &str) -> Result<HeaderValue, RenderError> {
-        HeaderValue::from_str(value.trim()).map_err(|_| {
+        let value = value.trim();
+        let made = HeaderValue::from_str(value)
+            .ok()
+            .filter(|_| value.is_ascii());
+        made.ok_or_else(|| {
             let problem = "a header is one line of printable ASCII characters";
             self.failed(&format!("headers.{name}"), problem)
         })
