@@ -3,6 +3,7 @@
 
 mod after;
 mod support;
+mod twins;
 
 mod commits;
 mod deliveries;

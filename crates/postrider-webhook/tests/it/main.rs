@@ -8,4 +8,5 @@ mod guard;
 mod inside;
 mod products;
 mod receiver;
+mod samples;
 mod sending;
