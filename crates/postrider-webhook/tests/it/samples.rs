@@ -25,11 +25,59 @@ fn signer(secrets: &[&str]) -> Signer {
     Signer::new(&secrets).unwrap()
 }
 
+/// What is signed, by which secrets, when, and what it says of itself.
+struct Sample {
+    name: &'static str,
+    accept: bool,
+    secrets: &'static [&'static str],
+    signed_at: i64,
+    told_at: i64,
+}
+
+const fn sample(
+    name: &'static str,
+    accept: bool,
+    secrets: &'static [&'static str],
+    seconds: i64,
+) -> Sample {
+    Sample {
+        name,
+        accept,
+        secrets,
+        signed_at: NOW + seconds,
+        told_at: NOW + seconds,
+    }
+}
+
+const SAMPLES: [Sample; 8] = [
+    sample("signed with the secret", true, &[SECRET], 0),
+    sample("four minutes ago", true, &[SECRET], -240),
+    sample(
+        "signed with a new secret and this one (rotation)",
+        true,
+        &[NEW, SECRET],
+        0,
+    ),
+    sample("signed with Ed25519", true, &[KEY], 0),
+    sample("signed with another secret", false, &[NEW], 0),
+    sample("ten minutes ago", false, &[SECRET], -600),
+    sample("ten minutes ahead", false, &[SECRET], 600),
+    Sample {
+        told_at: NOW,
+        ..sample(
+            "the time is not the one that was signed",
+            false,
+            &[SECRET],
+            -60,
+        )
+    },
+];
+
 fn samples() -> Vec<Value> {
     let body = payload::sample();
     let event: Value = serde_json::from_str(&body).unwrap();
     let id = event["id"].as_str().unwrap();
-    let one = |name: &str, accept: bool, signature: String, at: i64, body: &str| {
+    let told = |name: &str, accept: bool, signature: String, at: i64, body: &str| {
         json!({
             "name": name, "accept": accept,
             "headers": { "webhook-id": id, "webhook-timestamp": at.to_string(), "webhook-signature": signature },
@@ -37,67 +85,23 @@ fn samples() -> Vec<Value> {
         })
     };
     let sign = |secrets: &[&str], at: i64| signer(secrets).header(id, at, body.as_bytes());
+    let mut all: Vec<Value> = SAMPLES
+        .iter()
+        .map(|one| {
+            let signature = sign(one.secrets, one.signed_at);
+            told(one.name, one.accept, signature, one.told_at, &body)
+        })
+        .collect();
     let changed = body.replacen("helpdesk", "sales", 1);
-    vec![
-        one(
-            "signed with the secret",
-            true,
-            sign(&[SECRET], NOW),
-            NOW,
-            &body,
-        ),
-        one(
-            "four minutes ago",
-            true,
-            sign(&[SECRET], NOW - 240),
-            NOW - 240,
-            &body,
-        ),
-        one(
-            "signed with a new secret and this one (rotation)",
-            true,
-            sign(&[NEW, SECRET], NOW),
-            NOW,
-            &body,
-        ),
-        one("signed with Ed25519", true, sign(&[KEY], NOW), NOW, &body),
-        one(
-            "signed with another secret",
-            false,
-            sign(&[NEW], NOW),
-            NOW,
-            &body,
-        ),
-        one(
-            "ten minutes ago",
-            false,
-            sign(&[SECRET], NOW - 600),
-            NOW - 600,
-            &body,
-        ),
-        one(
-            "ten minutes ahead",
-            false,
-            sign(&[SECRET], NOW + 600),
-            NOW + 600,
-            &body,
-        ),
-        one(
-            "the time is not the one that was signed",
-            false,
-            sign(&[SECRET], NOW - 60),
-            NOW,
-            &body,
-        ),
-        one(
-            "the body was changed",
-            false,
-            sign(&[SECRET], NOW),
-            NOW,
-            &changed,
-        ),
-        one("no signature", false, String::new(), NOW, &body),
-    ]
+    all.push(told(
+        "the body was changed",
+        false,
+        sign(&[SECRET], NOW),
+        NOW,
+        &changed,
+    ));
+    all.push(told("no signature", false, String::new(), NOW, &body));
+    all
 }
 
 fn document() -> String {

@@ -2,6 +2,7 @@
 //! its product is described to: a mail, its follow-up, attempts whose answers are lost, a refusal.
 
 pub(crate) mod desk;
+mod others;
 pub(crate) mod products;
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
@@ -187,95 +188,75 @@ impl Recipe {
     }
 }
 
+/// An event whose requests are each done in turn while their answers are lost, until one attempt
+/// comes through.
+async fn through_lost_answers(desk: &Desk, recipe: &Recipe, raw: &[u8], id: u128) {
+    for lost in 0..20 {
+        desk.lose_answer(lost);
+        let (class, note) = recipe.attempt(raw, id).await;
+        if class == Class::Delivered {
+            break;
+        }
+        assert_eq!(class, Class::Failing, "{note}");
+    }
+    desk.lose_none();
+    good(desk, recipe, raw, id).await;
+}
+
+async fn good(desk: &Desk, recipe: &Recipe, raw: &[u8], id: u128) {
+    let (class, note) = recipe.attempt(raw, id).await;
+    assert_eq!(class, Class::Delivered, "{note}\n{}", desk.log());
+}
+
 /// What holds for every product; `files`: whether it takes any.
 async fn holds(name: &str, handler: Handler, files: bool) -> Desk {
     let desk = Desk::start(handler).await;
     let wrong = Recipe::load(name, &desk, "wrong");
-    let first = mail(
-        "first@example.org",
-        "",
-        "Printer \"2nd\" floor: 100% <broken> & more",
-    );
+    let subject = "Printer \"2nd\" floor: 100% <broken> & more";
+    let first = mail("first@example.org", "", subject);
     let (class, note) = wrong.attempt(&first, 1).await;
     assert_eq!(class, Class::Trouble, "{name}: {note}");
     assert_eq!(desk.tickets().len(), 0);
 
     let recipe = Recipe::load(name, &desk, desk::RIGHT);
-    let good = async |raw: &[u8], id: u128| {
-        let (class, note) = recipe.attempt(raw, id).await;
-        assert_eq!(class, Class::Delivered, "{name}: {note}\n{}", desk.log());
-    };
-    good(&first, 1).await;
-    good(&first, 1).await;
+    good(&desk, &recipe, &first, 1).await;
+    good(&desk, &recipe, &first, 1).await;
     assert_eq!(
         desk.tickets().len(),
         1,
         "{name}: a repeat is no second ticket"
     );
 
-    // Each request in turn is done, and its answer is lost.
     let second = mail("second@example.org", "", "Another one");
-    for lost in 0..20 {
-        desk.lose_answer(lost);
-        let (class, _) = recipe.attempt(&second, 2).await;
-        if class == Class::Delivered {
-            break;
-        }
-        assert_eq!(class, Class::Failing);
-    }
-    desk.lose_none();
-    good(&second, 2).await;
-    let tickets = desk.tickets();
-    assert_eq!(tickets.len(), 2, "{name}\n{}", desk.log());
+    through_lost_answers(&desk, &recipe, &second, 2).await;
+    assert_eq!(desk.tickets().len(), 2, "{name}\n{}", desk.log());
 
-    let reply = mail(
-        "third@example.org",
-        "In-Reply-To: <first@example.org>\r\nReferences: <first@example.org>\r\n",
-        "Re: Printer",
-    );
-    for lost in 0..20 {
-        desk.lose_answer(lost);
-        if recipe.attempt(&reply, 3).await.0 == Class::Delivered {
-            break;
-        }
-    }
-    desk.lose_none();
-    good(&reply, 3).await;
+    let thread = "In-Reply-To: <first@example.org>\r\nReferences: <first@example.org>\r\n";
+    let reply = mail("third@example.org", thread, "Re: Printer");
+    through_lost_answers(&desk, &recipe, &reply, 3).await;
     let tickets = desk.tickets();
     assert_eq!(tickets.len(), 2, "{name}: a follow-up is no ticket");
     let (one, two) = (&tickets[0], &tickets[1]);
-    assert_eq!(
-        (one.notes.len(), two.notes.len()),
-        (1, 0),
-        "{name}\n{}",
-        desk.log()
-    );
+    let notes = (one.notes.len(), two.notes.len());
+    assert_eq!(notes, (1, 0), "{name}\n{}", desk.log());
+    for text in [&one.text, &one.notes[0]] {
+        let plain = text.replace("&quot;", "\"").replace("&amp;", "&");
+        assert!(plain.contains("It says \"E3\" & "), "{name}: {text}");
+    }
     if files {
-        for ticket in [one, two] {
-            assert!(
-                !ticket.files.is_empty(),
-                "{name}: {ticket:?}\n{}",
-                desk.log()
-            );
-            assert!(
-                ticket
-                    .files
-                    .iter()
-                    .all(|(_, bytes)| *bytes == file_bytes(SIZE))
-            );
-            let name_of = &ticket.files[0].0;
-            assert!(name_of.ends_with("a \"b\" & c.bin"), "{name}: {name_of}");
-        }
         assert_eq!(
             (one.files.len(), two.files.len()),
             (2, 1),
             "{name}\n{}",
             desk.log()
         );
-    }
-    for text in [&one.text, &one.notes[0]] {
-        let plain = text.replace("&quot;", "\"").replace("&amp;", "&");
-        assert!(plain.contains("It says \"E3\" & "), "{name}: {text}");
+        for (file, bytes) in one.files.iter().chain(&two.files) {
+            assert!(file.ends_with("a \"b\" & c.bin"), "{name}: {file}");
+            assert!(
+                *bytes == file_bytes(SIZE),
+                "{name}: {file} arrived otherwise"
+            );
+        }
     }
     assert_eq!(desk.mailed(), Vec::<String>::new(), "{name} mails nobody");
     desk
@@ -307,22 +288,22 @@ async fn servicenow_gets_incidents_and_work_notes() {
 
 #[tokio::test]
 async fn freshdesk_gets_tickets_and_notes_of_the_customer() {
-    holds("freshdesk", products::freshdesk, true).await;
+    holds("freshdesk", others::freshdesk, true).await;
 }
 
 #[tokio::test]
 async fn zendesk_gets_each_ticket_once_by_its_idempotency_key() {
-    holds("zendesk", products::zendesk, true).await;
+    holds("zendesk", others::zendesk, true).await;
 }
 
 #[tokio::test]
 async fn glpi_gets_tickets_followups_and_documents_in_one_session() {
-    holds("glpi", products::glpi, true).await;
+    holds("glpi", others::glpi, true).await;
 }
 
 #[tokio::test]
 async fn slack_gets_a_line_and_answers_in_its_thread() {
-    holds("slack", products::slack, false).await;
+    holds("slack", others::slack, false).await;
 }
 
 #[test]
