@@ -42,14 +42,16 @@ impl Multipart {
         self.part(&format!("; name=\"{}\"", quoted(name)), "", value);
     }
 
+    /// A field of this type that is no file.
+    pub fn typed(&mut self, name: &str, content_type: &str, value: Piece) {
+        let disposition = format!("; name=\"{}\"", quoted(name));
+        self.part(&disposition, &kind(content_type), value);
+    }
+
     pub fn file(&mut self, name: &str, filename: &str, content_type: &str, content: Piece) {
         let (name, filename) = (quoted(name), quoted(filename));
         let disposition = format!("; name=\"{name}\"; filename=\"{filename}\"");
-        let kind: String = content_type
-            .chars()
-            .filter(|character| character.is_ascii_graphic() || *character == ' ')
-            .collect();
-        self.part(&disposition, &format!("Content-Type: {kind}\r\n"), content);
+        self.part(&disposition, &kind(content_type), content);
     }
 
     fn part(&mut self, disposition: &str, more: &str, content: Piece) {
@@ -72,6 +74,14 @@ impl Multipart {
         let pieces = self.pieces;
         Ok((kind, Body { pieces }))
     }
+}
+
+/// The header line of a type, which a sender may have chosen.
+fn kind(content_type: &str) -> String {
+    let plain = content_type
+        .chars()
+        .filter(|character| character.is_ascii_graphic() || *character == ' ');
+    format!("Content-Type: {}\r\n", plain.collect::<String>())
 }
 
 /// A name in quotes, as browsers write it (HTML Living Standard, "multipart/form-data").

@@ -75,8 +75,9 @@ def rt(path, headers, body):
         return 200, "text/html", "<html>look here for your tickets: not ok"
     fields = form(headers, body)
     message, name, kind = fields["message"]
-    if name is None or kind != "application/octet-stream":
-        return 200, "text/plain", "not ok - Permission denied"
+    if name is not None or kind != "application/octet-stream":
+        # CGI.pm hands out an uploaded file as its name.
+        return 200, "text/plain", f"not ok - Could not parse {name!r}"
     said = subject(message)
     if said == "loop":
         return 200, "text/plain", "not ok - Message already recorded"

@@ -1,8 +1,11 @@
-//! Request Tracker: `POST /REST/1.0/NoAuth/mail-gateway`, a form with the message as a file.
+//! Request Tracker: `POST /REST/1.0/NoAuth/mail-gateway`, a form with the message in a field.
 //!
-//! Sources: RT `share/html/REST/1.0/NoAuth/mail-gateway`, `bin/rt-mailgate.in`.
+//! Sources: RT `share/html/REST/1.0/NoAuth/mail-gateway`, `bin/rt-mailgate.in`; CGI.pm
+//! `read_multipart`, which RT reads forms with, and HTTP::Request::Common, which rt-mailgate uses.
 //! - The fields are `queue`, `action`, `SessionType=REST` (no login box) and `message`. There is no
 //!   key: access is a matter of the network.
+//! - `message` has a type and no file name: CGI.pm would make a file of one with a name, and RT
+//!   would take the name for the message.
 //! - The status is always 200. The body begins with `ok`, with `not ok - …` (RT will not have this
 //!   mail) or with `temporary failure - …`. RT's own client takes `not ok` for done, because RT has
 //!   written to somebody about it; here it is a refusal, so that an operator sees it.
@@ -35,7 +38,7 @@ pub(super) fn request(
     form.text("action", action);
     form.text("SessionType", "REST");
     let content = Piece::whole(message, Encoding::AsIs);
-    form.file("message", "message", "application/octet-stream", content);
+    form.typed("message", "application/octet-stream", content);
     let (kind, body) = form.finish()?;
     Ok((headers([(CONTENT_TYPE, kind)]), body))
 }
