@@ -264,6 +264,9 @@ impl Delivery {
                 .with_label_values(&[endpoint.as_str(), one.as_str()])
                 .set(i64::from(*one == state));
         }
+        for counters in [&self.when_failures, &self.suppressed] {
+            counters.with_label_values(&[endpoint.as_str()]);
+        }
         for outcome in ["delivered", "server_error", "connect", "timeout"] {
             self.attempts
                 .with_label_values(&[endpoint.as_str(), outcome]);

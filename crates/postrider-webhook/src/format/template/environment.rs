@@ -112,6 +112,22 @@ pub(super) fn truth(
         .map_err(|error| told(&error))
 }
 
+/// Renders a template as far as to see whether it makes what it should.
+pub(super) fn rehearse(
+    environment: &Environment<'_>,
+    (step, key, kind): (usize, &str, Kind),
+    context: &Value,
+) -> Result<(), String> {
+    let text = match kind {
+        Kind::Expression => return Ok(()),
+        Kind::Url | Kind::Json | Kind::Text => render(environment, (step, key, kind), context)?,
+    };
+    match (kind, serde_json::from_str::<serde_json::Value>(&text)) {
+        (Kind::Json, Err(error)) => Err(format!("it makes no JSON: {error}")),
+        (Kind::Json | Kind::Url | Kind::Text | Kind::Expression, _) => Ok(()),
+    }
+}
+
 /// What is wrong, and in which line of the template. Of a template at work the kind of error alone:
 /// the rest may quote the mail.
 fn told(error: &Error) -> String {

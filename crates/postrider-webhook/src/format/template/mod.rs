@@ -20,6 +20,7 @@ use reqwest::{Method, header::HeaderName};
 use url::Url;
 
 use super::{Answer, RenderError, Rendered, Source};
+use crate::payload;
 use context::Context;
 
 /// A list of tickets, or the last comments of one, fit.
@@ -155,6 +156,43 @@ impl Template {
     /// What its templates look up: what no event has is a slip.
     pub fn lookups(&self) -> &[Lookup] {
         &self.lookups
+    }
+
+    /// What goes wrong with a sample of an event in what needs no answer and no file: a template
+    /// that makes no JSON, say. Another event may have what the sample lacks, so it is a doubt.
+    pub fn rehearse(&self) -> Vec<TemplateError> {
+        let sample = payload::sample();
+        let Ok(serde_json::Value::Object(event)) = serde_json::from_str(&sample) else {
+            return Vec::new();
+        };
+        let context = minijinja::Value::from(minijinja::value::Serde(event));
+        let mut doubts = Vec::new();
+        for (index, step) in self.steps.iter().enumerate() {
+            for (key, kind, _) in step.texts() {
+                let needs_more = |lookup: &&Lookup| {
+                    let first = lookup.path.split('.').next().unwrap_or_default();
+                    lookup.step == index
+                        && lookup.key == key
+                        && matches!(
+                            first,
+                            "answers" | "attachments" | "attachment" | "left_out" | "raw"
+                        )
+                };
+                if self.lookups.iter().find(needs_more).is_some() {
+                    continue;
+                }
+                if let Err(problem) =
+                    environment::rehearse(&self.environment, (index, &key, kind), &context)
+                {
+                    doubts.push(TemplateError {
+                        step: index,
+                        key,
+                        problem,
+                    });
+                }
+            }
+        }
+        doubts
     }
 
     pub fn steps(&self) -> &[Step] {

@@ -44,6 +44,15 @@ pub(super) fn template(
     match Template::compile(&base, &steps, attachments_max) {
         Ok(template) => {
             lookups(&path, &template, findings);
+            for doubt in template.rehearse() {
+                let path = format!("{path}.steps[{}].{}", doubt.step, doubt.key);
+                let what = format!(
+                    "`{path}` fails with a sample of an event: {}",
+                    doubt.problem
+                );
+                let hint = "values are written as JSON there, text with its quotes: write {{ x }}, not \"{{ x }}\"";
+                findings.warn(&path, what, hint);
+            }
             (findings.problems.len() == errors).then_some(template)
         }
         Err(problems) => {

@@ -57,7 +57,7 @@ foobarbaz = 1
         r#"c.toml:11: unknown key `mailboxes.lab.server.hosts`
   hint: did you mean `host`?
 c.toml:11: unknown key `mailboxes.lab.server.ssl`
-  hint: known here: ca_file, connections_max, connections_per_mailbox, host, idle, oauth, port, preset, proxy, stable_bytes, tls"#,
+  hint: known here: ca_file, connections_max, connections_per_mailbox, host, idle, oauth, port, preset, proxy, stable_bytes, tls, trusted_authserv_id"#,
     );
 }
 

@@ -139,6 +139,30 @@ fn what_is_wrong_with_a_template_is_told_with_its_step_and_line() {
         "{}",
         endpoint(&second).errors()
     );
+    let quoted = TEMPLATE.replace(
+        "{{ data.message.subject }}}",
+        "\"{{ data.message.subject }}\"}",
+    );
+    let told = endpoint(&quoted).warnings();
+    assert!(told.contains("fails with a sample of an event"), "{told}");
+    assert_eq!(endpoint(TEMPLATE).warnings(), "");
     let told = endpoint(&TEMPLATE.replace("format = \"template\"\n", "")).errors();
     assert!(told.contains("format = \"template\""), "{told}");
+}
+
+#[test]
+fn whose_authentication_results_count_is_said_by_the_mailbox_else_by_its_server() {
+    let trusted = |server: &str, mailbox: &str| {
+        let server = format!("server = {{ host = \"imap.example.org\"{server} }}{mailbox}");
+        let config = spoiled("server = { host = \"imap.example.org\" }", &server)
+            .load()
+            .config;
+        let mailbox = config.mailboxes.values().next().unwrap();
+        mailbox.trusted_authserv_id.as_deref().map(str::to_owned)
+    };
+    let id = |text: &str| Some(text.to_owned());
+    assert_eq!(trusted("", ""), None);
+    assert_eq!(trusted(", trusted_authserv_id = \"mx.a\"", ""), id("mx.a"));
+    let own = "\ntrusted_authserv_id = \"\"";
+    assert_eq!(trusted(", trusted_authserv_id = \"mx.a\"", own), id(""));
 }
