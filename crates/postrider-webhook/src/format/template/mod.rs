@@ -23,8 +23,8 @@ use super::{Answer, RenderError, Rendered, Source};
 use crate::payload;
 use context::Context;
 
-/// A list of tickets, or the last comments of one, fit.
-pub const ANSWER_BYTES_MAX: usize = 256 << 10;
+/// A list of tickets, or the comments of one, fit.
+pub const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -274,6 +274,13 @@ async fn zammad_gets_articles_of_the_customer_in_the_right_ticket() {
         1,
         "the number in the subject counts"
     );
+    // The search for the second id finds the first one too.
+    let longer = mail("another-fifth@example.org", "", "One");
+    let same_end = mail("fifth@example.org", "", "Two");
+    good(&desk, &recipe, &longer, 5).await;
+    good(&desk, &recipe, &same_end, 6).await;
+    good(&desk, &recipe, &same_end, 6).await;
+    assert_eq!(desk.tickets().len(), 4, "another id is another mail");
 }
 
 #[tokio::test]

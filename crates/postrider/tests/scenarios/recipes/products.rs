@@ -59,18 +59,27 @@ pub(crate) fn zammad(office: &mut Office, ask: &Ask) -> (u16, Value) {
                 .tickets
                 .iter()
                 .enumerate()
+                .rev()
                 .find(|(at, ticket)| match field {
                     "number" => words.contains(&(at + 1).to_string()),
                     "article.message_id" => {
                         let ids = ticket.facts.as_array().unwrap();
-                        ids.iter()
-                            .any(|id| words.contains(&text(id).trim_matches(['<', '>']).to_owned()))
+                        // Words in a row are found wherever they stand.
+                        let holds = |id: &Value| words.iter().any(|word| text(id).contains(word));
+                        ids.iter().any(holds)
                     }
                     other => panic!("{other}"),
                 });
             let found =
                 found.map(|(at, _)| json!({ "id": at + 1, "number": (at + 1).to_string() }));
             (200, found.into_iter().collect())
+        }
+        ("GET", parts) if parts.len() == 5 && parts[3] == "by_ticket" => {
+            let ids = ticket(office, parts[4]).facts.as_array().unwrap().clone();
+            let articles = ids
+                .into_iter()
+                .map(|id| json!({ "id": 1, "message_id": id }));
+            (200, articles.collect())
         }
         ("POST", parts) if parts == ["api", "v1", "tickets"] => {
             let body = ask.json();
