@@ -173,7 +173,10 @@ async fn emit_with(shared: &Arc<Shared>, happening: Happening<'_>, details: &Det
     let event = build_with(&shared.config(), &happening, details);
     for delivery in event.deliveries.iter().filter(|one| one.when_failed) {
         let why = "it asks for what such an event does not have";
-        shared.telemetry.delivery.when_failed(&delivery.endpoint, why);
+        shared
+            .telemetry
+            .delivery
+            .when_failed(&delivery.endpoint, why);
     }
     let endpoints: Vec<EndpointKey> = event
         .deliveries
