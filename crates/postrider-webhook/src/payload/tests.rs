@@ -370,6 +370,41 @@ fn headers_go_first_then_html_then_plain() {
     assert!(json.len() > (60 << 10), "the room that there is is used");
 }
 
+fn crowded_auto() -> Auto {
+    Auto {
+        list_id: Some("\"".repeat(512)),
+        bounce: Some(Bounce {
+            original_message_id: Some("\"".repeat(998)),
+            recipients: vec![
+                Recipient {
+                    address: Some("\"".repeat(320)),
+                    diagnostic: Some("\"".repeat(512)),
+                    ..Recipient::default()
+                };
+                20
+            ],
+        }),
+        ..Auto::default()
+    }
+}
+
+fn crowded_authentication() -> Vec<Authentication> {
+    vec![
+        Authentication {
+            authserv_id: "mx.example".to_owned(),
+            results: vec![
+                AuthResult {
+                    method: "dkim".to_owned(),
+                    result: "r".repeat(255),
+                    properties: vec![("\"".repeat(255), "\"".repeat(255)); 10],
+                };
+                21
+            ],
+        };
+        20
+    ]
+}
+
 #[test]
 fn what_is_full_of_recipients_and_files_fits_too() {
     let who = Address {
@@ -400,35 +435,8 @@ fn what_is_full_of_recipients_and_files_fits_too() {
         reply_to: vec![who; 500],
         delivered_to: vec!["d".repeat(320); 50],
         attachments: vec![file; 200],
-        auto: Auto {
-            list_id: Some("\"".repeat(512)),
-            bounce: Some(Bounce {
-                original_message_id: long(),
-                recipients: vec![
-                    Recipient {
-                        address: Some("\"".repeat(320)),
-                        diagnostic: Some("\"".repeat(512)),
-                        ..Recipient::default()
-                    };
-                    20
-                ],
-            }),
-            ..Auto::default()
-        },
-        authentication: vec![
-            Authentication {
-                authserv_id: "mx.example".to_owned(),
-                results: vec![
-                    AuthResult {
-                        method: "dkim".to_owned(),
-                        result: "r".repeat(255),
-                        properties: vec![("\"".repeat(255), "\"".repeat(255)); 10],
-                    };
-                    21
-                ],
-            };
-            20
-        ],
+        auto: crowded_auto(),
+        authentication: crowded_authentication(),
         ..big(50_000, 50_000, 50_000)
     };
     for max in [BODY_BYTES_MIN, 16 << 10, 64 << 10, 1 << 20] {
