@@ -3,7 +3,7 @@
 
 use postrider_core::event::EventType;
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize,
     de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
@@ -11,12 +11,13 @@ use url::Url;
 
 use super::{
     RenderError, Rendered, Source,
-    contents::{Budget, Contents},
+    contents::{Budget, Contents, File},
     json,
     pieces::Pieces,
 };
 use crate::{
     body::{Encoding, Piece, RawMessage},
+    link::{Linker, Target},
     payload::{self, RenderInput},
 };
 
@@ -36,6 +37,8 @@ pub enum Attachments {
     Metadata,
     /// Their bytes as well, so many of all together.
     Inline { bytes_max: u64 },
+    /// Links to their bytes, for a time.
+    Link,
 }
 
 #[derive(Clone, Debug)]
@@ -43,6 +46,8 @@ pub struct Event {
     pub url: Url,
     pub texts: Texts,
     pub attachments: Attachments,
+    /// Makes the links, where there are any.
+    pub linker: Option<Linker>,
 }
 
 impl Event {
@@ -52,11 +57,12 @@ impl Event {
             url,
             texts: Texts::Text,
             attachments: Attachments::Metadata,
+            linker: None,
         }
     }
 
     pub fn needs_raw(&self) -> bool {
-        self.texts == Texts::Full || self.needs_contents()
+        self.texts == Texts::Full || self.attachments != Attachments::Metadata
     }
 
     pub fn needs_contents(&self) -> bool {
@@ -91,18 +97,78 @@ impl Event {
                 ("attachments", Attachments::Inline { bytes_max }) => {
                     files(&mut data, value, source, bytes_max)?;
                 }
-                ("raw", _) if self.texts == Texts::Full => {
-                    whole(&mut data, source.raw)?;
-                }
+                ("attachments", Attachments::Link) => self.linked(&mut data, value, source)?,
+                ("raw", _) => self.raw(&mut data, source)?,
                 _ => data.push(value.get()),
             }
         }
-        if self.texts == Texts::Full && !keys.iter().any(|(key, _)| *key == "raw") {
+        if !keys.iter().any(|(key, _)| *key == "raw") {
             data.push(",\"raw\":");
-            whole(&mut data, source.raw)?;
+            self.raw(&mut data, source)?;
         }
         data.push("}");
         Ok(data)
+    }
+
+    /// The message itself, a link to it, or neither.
+    fn raw(&self, data: &mut Pieces, source: &Source<'_>) -> Result<(), RenderError> {
+        if self.texts == Texts::Full {
+            return whole(data, source.raw);
+        }
+        match self.link(source, Target::Raw) {
+            Some(link) => {
+                data.push(
+                    r#"{"included":false,"omitted_reason":"linked","size":null,"content":null,"href":"#,
+                );
+                data.json(&link)?;
+                data.push("}");
+            }
+            None => data.push("null"),
+        }
+        Ok(())
+    }
+
+    fn link(&self, source: &Source<'_>, target: Target) -> Option<String> {
+        let linker = self.linker.as_ref()?;
+        Some(linker.link(source.event.id, target, source.now))
+    }
+
+    /// The list of attachments, with links to them.
+    fn linked(
+        &self,
+        data: &mut Pieces,
+        stored: &RawValue,
+        source: &Source<'_>,
+    ) -> Result<(), RenderError> {
+        let list: Vec<Object<'_>> = read(stored.get().as_bytes())?;
+        data.push("[");
+        for (number, Object(keys)) in list.iter().enumerate() {
+            data.push(if number > 0 { ",{" } else { "{" });
+            let index = keys.iter().find(|(key, _)| *key == "index");
+            let index = index.and_then(|(_, value)| value.get().parse().ok());
+            for (key, value) in keys {
+                match *key {
+                    "omitted_reason" | "href" => {}
+                    key => {
+                        data.json(&key)?;
+                        data.push(":");
+                        data.push(value.get());
+                        data.push(",");
+                    }
+                }
+            }
+            let link = index.and_then(|index| self.link(source, Target::Part(index)));
+            let why = if link.is_some() {
+                "linked"
+            } else {
+                "unreadable"
+            };
+            data.push(format!("\"omitted_reason\":\"{why}\",\"href\":"));
+            data.json(&link)?;
+            data.push("}");
+        }
+        data.push("]");
+        Ok(())
     }
 }
 
@@ -135,6 +201,9 @@ fn files(
     let list: Vec<Object<'_>> = read(stored.get().as_bytes())?;
     let found = source.raw.zip(source.contents);
     let mut budget = Budget::new(bytes_max);
+    let contents = found.map_or(&[][..], |(_, contents)| &contents.attachments);
+    // Of a large message the event knows only what its beginning holds.
+    let unlisted = contents.get(list.len()..).unwrap_or_default();
     data.push("[");
     for (number, Object(keys)) in list.iter().enumerate() {
         data.push(if number > 0 { ",{" } else { "{" });
@@ -149,19 +218,65 @@ fn files(
                 }
             }
         }
-        match included(keys, found, &mut budget) {
-            Ok(piece) => {
-                data.push("\"included\":true,\"omitted_reason\":null,\"content\":");
-                data.quoted(piece);
-            }
-            Err(why) => data.push(format!(
-                "\"included\":false,\"omitted_reason\":\"{why}\",\"content\":null"
-            )),
-        }
-        data.push("}");
+        content(data, included(keys, found, &mut budget));
+    }
+    for (number, file) in unlisted.iter().enumerate() {
+        data.push(if number + list.len() > 0 { "," } else { "" });
+        data.json(&Unlisted::of(file))?;
+        data.reopen();
+        data.push(",");
+        let piece = match source.raw {
+            Some(raw) if budget.takes(file.size) => Ok(file.piece(raw, Encoding::Base64)),
+            Some(_) => Err("too_large"),
+            None => Err("not_stored"),
+        };
+        content(data, piece);
     }
     data.push("]");
     Ok(())
+}
+
+/// The end of an attachment's object: its bytes, or why they are not there.
+fn content(data: &mut Pieces, piece: Result<Piece, &'static str>) {
+    match piece {
+        Ok(piece) => {
+            data.push("\"included\":true,\"omitted_reason\":null,\"content\":");
+            data.quoted(piece);
+        }
+        Err(why) => data.push(format!(
+            "\"included\":false,\"omitted_reason\":\"{why}\",\"content\":null"
+        )),
+    }
+    data.push("}");
+}
+
+/// An attachment that the stored event does not list, with the keys that it would have there.
+#[derive(Serialize)]
+struct Unlisted<'a> {
+    index: u32,
+    filename: Option<&'a str>,
+    content_type: &'a str,
+    size: u64,
+    sha256: Option<&'a str>,
+    disposition: Option<&'a str>,
+    content_id: Option<&'a str>,
+    href: Option<&'a str>,
+}
+
+impl<'a> Unlisted<'a> {
+    fn of(file: &'a File) -> Self {
+        let located = &file.located;
+        Self {
+            index: located.index,
+            filename: located.filename.as_deref(),
+            content_type: &located.content_type,
+            size: file.size,
+            sha256: None,
+            disposition: located.disposition.as_deref(),
+            content_id: located.content_id.as_deref(),
+            href: None,
+        }
+    }
 }
 
 /// The bytes of the attachment that these keys describe, or why they are not in the event.

@@ -237,6 +237,18 @@ async fn a_message_that_was_parsed_in_part_gives_its_attachments_whole() {
     assert_eq!(event["data"]["parse"]["status"], "partial");
     assert_eq!(files[1]["size"], Value::Null, "it was not seen whole");
     assert!(decoded(&files[1]["content"]) == big());
+    // The one behind it was not seen at all then.
+    let stored: Value = serde_json::from_slice(&kept.data).unwrap();
+    assert_eq!(stored["attachments"].as_array().unwrap().len(), 2);
+    let mut last = files[2].clone();
+    assert_eq!(decoded(&last["content"]), b"line");
+    last["content"] = Value::Null;
+    let expected = json!({
+        "index": 2, "filename": "c.log", "content_type": "text/x-log", "size": 4, "sha256": null,
+        "disposition": "inline", "content_id": "c1", "href": null,
+        "included": true, "omitted_reason": null, "content": null,
+    });
+    assert_eq!(last, expected);
 }
 
 #[tokio::test]
