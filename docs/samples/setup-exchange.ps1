@@ -2,7 +2,8 @@
 #
 # 1. Register the application
 #    https://entra.microsoft.com > App registrations > New registration, single tenant.
-#    Tenant: contoso.onmicrosoft.com. Application (client) ID: 11111111-2222-3333-4444-555555555555. If that is there already, go on.
+#    Tenant: contoso.onmicrosoft.com.
+#    Application (client) ID: 11111111-2222-3333-4444-555555555555. If that is there already, go on.
 # 2. Permission and consent
 #    API permissions > Add a permission > APIs my organization uses > Office 365 Exchange Online
 #    > Application permissions. Microsoft Graph's list does not have it. If that API is not
@@ -15,10 +16,12 @@
 # 4. The object id that Exchange wants
 #    Enterprise applications > the application > Object ID. NOT the one of App registrations:
 #    Exchange takes that one too, and refuses every login.
-#    Given: aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee. It has to be the oid of the application's tokens: postrider token CREDENTIAL shows it as soon as tokens come.
+#    Given: aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee. It has to be the oid of the application's tokens:
+#    postrider token CREDENTIAL shows it as soon as tokens come.
 # 5. This script, once, by an Exchange administrator
 #    Save it as setup.ps1. Install-Module ExchangeOnlineManagement -Scope CurrentUser; no Azure
 #    subscription is needed. It asks for a login, and may be run again at any time.
+#    Where Windows does not run scripts: Set-ExecutionPolicy -Scope Process RemoteSigned
 #    ./setup.ps1 -Check   says what it would do, and changes nothing
 #    ./setup.ps1          does it, for what is missing
 #    ./setup.ps1 -Undo    takes the grants and the service principal back

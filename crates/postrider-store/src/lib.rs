@@ -37,9 +37,9 @@ pub use admin_tokens::{NewToken, TokenRow};
 pub use after::{AfterCount, AfterRow, Then, Tried};
 pub use audit::{Act, AuditRow, Deed};
 pub use model::*;
-pub use room::Level;
 pub use repair::{
     Cancelled, DeliveryState, Discarded, Found, Id, Never, Pace, Replay, Replayed, Selection,
 };
+pub use room::Level;
 pub use spool::{Spool, SpoolWriter};
 pub use store::Store;

@@ -88,6 +88,11 @@ impl Spool {
             .map_err(|error| self.failed(&error))
     }
 
+    /// Where a finished file lies.
+    pub fn path_of(&self, key: &SpoolKey) -> Result<PathBuf, StoreError> {
+        self.path(key)
+    }
+
     /// A file that a row names, to be read by others.
     pub(crate) async fn stored(&self, key: &SpoolKey) -> Result<Raw, StoreError> {
         let path = self.path(key)?;

@@ -231,13 +231,16 @@ pub struct NotResolved {
     pub detail: String,
 }
 
+/// The addresses of a name.
+pub type Lookup = dyn Fn(&str) -> Vec<IpAddr> + Send + Sync;
+
 /// Who answers for names.
 #[derive(Clone, Default)]
 pub enum Names {
     #[default]
     System,
     /// In place of the system, as a test wants it.
-    Fixed(Arc<dyn Fn(&str) -> Vec<IpAddr> + Send + Sync>),
+    Fixed(Arc<Lookup>),
 }
 
 /// A resolver that answers with allowed addresses only. It is asked for every connection.

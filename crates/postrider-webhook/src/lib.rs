@@ -5,6 +5,7 @@
 
 pub mod body;
 pub mod format;
+pub mod link;
 pub mod payload;
 pub mod sign;
 pub mod verify;

@@ -30,10 +30,8 @@ pub(crate) fn at(place: &'static str) {
         && wanted == place
         && left.fetch_sub(1, Ordering::Relaxed) == 1
     {
-        let killed = rustix::process::kill_process(
-            rustix::process::getpid(),
-            rustix::process::Signal::KILL,
-        );
+        let killed =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         panic!("still alive after SIGKILL: {killed:?}");
     }
 }

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    clock, directory::Directory, gauges, http::Health, shared::Shared, telemetry::mail::State,
+    clock, config::Config, directory::Directory, gauges, http::Health, shared::Shared, telemetry::mail::State,
 };
 use postrider_core::event::EventType;
 use postrider_store::{Level, StoreError};
@@ -36,7 +36,8 @@ pub async fn run(shared: Arc<Shared>, directory: Arc<Directory>, health: Arc<Hea
             // Room is worth more than the memory of what was delivered.
             Duration::ZERO
         } else {
-            shared.config().store.keep_delivered
+            let config = shared.config();
+            config.store.keep_delivered.max(links_life(&config))
         };
         let mut pruned = shared.store.prune(clock::wall(), keep).await.map(drop);
         if pruned.is_ok() && now >= messages_due {
@@ -69,12 +70,22 @@ pub async fn run(shared: Arc<Shared>, directory: Arc<Directory>, health: Arc<Hea
     }
 }
 
+/// How long links lead to something: as long the messages behind them are kept.
+fn links_life(config: &Config) -> Duration {
+    let is_sent = config
+        .endpoints
+        .values()
+        .any(|endpoint| endpoint.links.is_some());
+    let links = config.links.as_ref().filter(|_| is_sent);
+    links.map_or(Duration::ZERO, |links| links.expires)
+}
+
 /// Drops the messages themselves where every endpoint is done with them.
 async fn prune_messages(shared: &Shared, is_low: bool) -> Result<(), StoreError> {
     let keep = if is_low {
         Duration::ZERO
     } else {
-        KEEP_MESSAGES
+        KEEP_MESSAGES.max(links_life(&shared.config()))
     };
     let pruned = shared.store.prune_raw(clock::wall(), keep).await;
     pruned.map(drop)

@@ -10,15 +10,15 @@ pub mod supervisor;
 pub mod gate;
 pub mod routing;
 pub mod shared;
+mod side;
 pub mod system_events;
 pub mod watch_line;
 pub mod watcher;
-mod side;
 
-pub mod diagnosis;
-pub mod doctor;
-pub mod dispatcher;
 pub mod after;
+pub mod diagnosis;
+pub mod dispatcher;
+pub mod doctor;
 
 pub mod network;
 pub mod secrets;
@@ -30,6 +30,7 @@ pub mod admin;
 pub mod gauges;
 pub mod heartbeat;
 pub mod http;
+pub mod links;
 pub mod telemetry;
 
 pub mod clock;

@@ -23,6 +23,7 @@ use crate::{
     gauges::Gauges,
     heartbeat,
     http::{self, Health, Ready},
+    links,
     shared::{Connections, Memory, Ramp, Shared},
     supervisor::{Channels, Command, DryRun, Supervisor},
     telemetry::Telemetry,
@@ -40,6 +41,8 @@ pub struct Daemon {
     pub commands: mpsc::Sender<Command>,
     /// Where `/metrics` is served, if it is.
     pub http: Option<std::net::SocketAddr>,
+    /// Where links are served, if they are.
+    pub links: Option<std::net::SocketAddr>,
     /// Where commands are taken over TCP, if they are.
     pub admin_tcp: Option<std::net::SocketAddr>,
     health: Arc<Health>,
@@ -103,6 +106,7 @@ impl Daemon {
             "the proof of must_not_open",
             crate::doctor::daily::run(shared.clone()),
         )));
+        let links = serve_links(&config, &shared, &directory, &mut helpers).await?;
         helpers.push(tokio::spawn(guarded(
             "the work after delivery",
             after::run(shared.clone(), directory.clone()),
@@ -122,6 +126,7 @@ impl Daemon {
             directory,
             commands,
             http,
+            links,
             admin_tcp,
             health,
             supervisor,
@@ -170,6 +175,25 @@ async fn admin_over_tcp(
         "the admin listener over TCP",
         served,
     )));
+    Ok(Some(at))
+}
+
+/// Starts the listener of links, where there are any.
+async fn serve_links(
+    config: &Config,
+    shared: &Arc<Shared>,
+    directory: &Arc<Directory>,
+    helpers: &mut Vec<JoinHandle<()>>,
+) -> anyhow::Result<Option<std::net::SocketAddr>> {
+    let Some(links) = &config.links else {
+        return Ok(None);
+    };
+    let listener = links::bind(links.listen)
+        .await
+        .with_context(|| format!("links.listen = {}", links.listen))?;
+    let at = listener.local_addr().context("links.listen")?;
+    let served = links::serve(listener, shared.clone(), directory.clone());
+    helpers.push(tokio::spawn(ended_badly("the listener of links", served)));
     Ok(Some(at))
 }
 
@@ -259,7 +283,7 @@ pub async fn run(config_path: PathBuf, config: Config) -> Result<Ended, StartErr
     let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
     let mut hangup = signal(SignalKind::hangup()).context("signals")?;
     let daemon = Daemon::start(config, config_path, telemetry).await?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), mailboxes = daemon.shared.config().mailboxes.len(), http = ?daemon.http, admin_tcp = ?daemon.admin_tcp, "postrider runs");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), mailboxes = daemon.shared.config().mailboxes.len(), http = ?daemon.http, links = ?daemon.links, admin_tcp = ?daemon.admin_tcp, "postrider runs");
     heartbeat::notify(&[sd_notify::NotifyState::Ready]);
     let dispatcher_failed = daemon.shared.dispatcher.fatal();
     let ended = loop {

@@ -445,11 +445,7 @@ impl Supervisor {
 
     /// A credential works again: its mailboxes need not wait for their slow retries.
     /// `user`: only their mailboxes; `None`: all.
-    fn try_again_with(
-        &self,
-        credential: &postrider_core::ids::CredentialKey,
-        user: Option<&str>,
-    ) {
+    fn try_again_with(&self, credential: &postrider_core::ids::CredentialKey, user: Option<&str>) {
         self.directory.each(|worker| {
             let is_theirs = user.is_none_or(|user| *worker.mailbox.username == *user);
             if is_theirs && worker.mailbox.credential == *credential {

@@ -41,7 +41,11 @@ impl Session {
         }
         for flag in &flags {
             // A message that was removed meanwhile has no flags.
-            let _ = self.presence.shared.mailboxes.flag(&user, &folder, &uids, flag);
+            let _ = self
+                .presence
+                .shared
+                .mailboxes
+                .flag(&user, &folder, &uids, flag);
         }
         Ok(Reply::Ok("STORE completed.".into()))
     }
@@ -55,7 +59,11 @@ impl Session {
         let mailboxes = self.presence.shared.mailboxes.clone();
         if mailboxes.uids(&user, &target).is_err() {
             return Ok(Reply::No(
-                format!("[TRYCREATE] {}", self.presence.profile.no_folder(&wire_name)).into(),
+                format!(
+                    "[TRYCREATE] {}",
+                    self.presence.profile.no_folder(&wire_name)
+                )
+                .into(),
             ));
         }
         for uid in &uids {

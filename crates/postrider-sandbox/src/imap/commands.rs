@@ -78,7 +78,8 @@ impl Session {
             "CAPABILITY" | "NOOP" | "LOGOUT" | "ID" => None,
             "LOGIN" | "AUTHENTICATE" | "STARTTLS" => login.then(invalid).flatten(),
             _ if !login => invalid(),
-            "UID STORE" | "UID MOVE" | "UID COPY" | "UID EXPUNGE" | "CHECK" | "UNSELECT" | "CLOSE" | "SEARCH" | "UID SEARCH" | "FETCH" | "UID FETCH" => {
+            "UID STORE" | "UID MOVE" | "UID COPY" | "UID EXPUNGE" | "CHECK" | "UNSELECT"
+            | "CLOSE" | "SEARCH" | "UID SEARCH" | "FETCH" | "UID FETCH" => {
                 self.presence.view.is_none().then(invalid).flatten()
             }
             _ => None,

@@ -91,7 +91,10 @@ async fn a_row_outlives_a_restart_and_its_event_and_goes_when_it_is_done() {
     assert_eq!((due.len(), due[0].tries), (1, 1));
     assert_eq!(due[0].note.as_deref().map(str::len), Some(300));
     let counts = store.after_counts().await.unwrap();
-    assert_eq!((counts.len(), counts[0].count, counts[0].oldest), (1, 1, NOW));
+    assert_eq!(
+        (counts.len(), counts[0].count, counts[0].oldest),
+        (1, 1, NOW)
+    );
     assert_eq!(store.after_forget(&watch.mailbox).await.unwrap(), 1);
     assert!(store.after_next().await.unwrap().is_empty());
 }

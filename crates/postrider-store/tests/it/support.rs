@@ -16,8 +16,8 @@ use postrider_core::{
 };
 use postrider_store::{
     Account, Act, Commit, DeliveryState, EventIdentity, FoundBy, Id, LedgerFacts, NewDelivery,
-    NewEvent, Pace, OpenError, Options, Receipt, Replay, Replayed, Run, Selection, Settled, Settlement,
-    Store, StoreError,
+    NewEvent, OpenError, Options, Pace, Receipt, Replay, Replayed, Run, Selection, Settled,
+    Settlement, Store, StoreError,
 };
 use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;

@@ -1,8 +1,8 @@
 //! The command line's grammar and its help. It does nothing.
 
 mod admin;
-mod repair;
 mod receiver;
+mod repair;
 mod setup;
 
 use std::path::PathBuf;
@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use admin::{Admin, CreateToken, Tokens};
-pub(crate) use repair::{DiscardArgs, ReplayArgs};
 pub(crate) use receiver::{Listen, SendTest, TestRoute};
+pub(crate) use repair::{DiscardArgs, ReplayArgs};
 pub(crate) use setup::{Setup, SetupCloud, SetupExchange, SetupReceipts};
 
 const EXIT_CODES: &str = "\
@@ -364,7 +364,12 @@ pub(crate) struct Login {
     #[arg(long, requires = "browser", value_name = "ADDRESS")]
     pub(crate) account: Option<String>,
     /// How many minutes to wait for the browser's answer
-    #[arg(long, requires = "browser", value_name = "MINUTES", default_value_t = 10)]
+    #[arg(
+        long,
+        requires = "browser",
+        value_name = "MINUTES",
+        default_value_t = 10
+    )]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=60))]
     pub(crate) wait: u64,
 }

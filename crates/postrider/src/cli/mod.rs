@@ -16,8 +16,8 @@ mod endpoints;
 mod events;
 mod explain;
 mod fold;
-pub mod logging;
 mod listen;
+pub mod logging;
 mod login;
 mod mailbox_text;
 mod mailboxes;
@@ -40,8 +40,8 @@ use std::{
     process::ExitCode,
 };
 
-pub use args::{Demo, DemoProfile};
 use args::{Cli, Command, Schema};
+pub use args::{Demo, DemoProfile};
 use clap::{CommandFactory, Parser};
 use client::Client;
 use failure::{Exit, Failure};
@@ -75,7 +75,10 @@ fn perform(cli: &Cli) -> Result<(), Failure> {
         } => output::print(&crate::admin::openapi::text()),
         Command::Schema {
             what: Schema::Event,
-        } => output::print(&format!("{:#}\n", postrider_webhook::payload::schema::document())),
+        } => output::print(&format!(
+            "{:#}\n",
+            postrider_webhook::payload::schema::document()
+        )),
         Command::Completions { shell } => completions(*shell),
         Command::Status => ask(cli, &file, async |client| {
             mailboxes::status(client, cli.json).await

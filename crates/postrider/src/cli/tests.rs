@@ -116,6 +116,7 @@ async fn command(cli: &Cli, client: &Client) -> Result<(), Failure> {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a list of commands")]
 async fn every_command_asks_what_the_daemon_understands() {
     let daemon = Daemon::answering(200, json!({"id": "support", "done": "done"}));
     for words in [
@@ -153,7 +154,15 @@ async fn every_command_asks_what_the_daemon_understands() {
         ],
         &["events", "replay", "5b6f"],
         &["events", "replay", "--cancel", "17"],
-        &["events", "replay", "--from-mailbox", "support", "--uids", "1:9", "--dry-run"],
+        &[
+            "events",
+            "replay",
+            "--from-mailbox",
+            "support",
+            "--uids",
+            "1:9",
+            "--dry-run",
+        ],
         &["events", "discard", "5b6f", "5b70", "--reason", "spam"],
         &["admin", "audit", "--since", "2026-05-01"],
         &["admin", "token", "revoke", "ci"],

@@ -61,7 +61,13 @@ impl Aspect {
     pub fn needs_new_session(self) -> bool {
         match self {
             Self::Username | Self::Server | Self::Credential => true,
-            Self::Address | Self::Folders | Self::Endpoints | Self::Labels | Self::Policy | Self::TrustedAuthservId | Self::After => false,
+            Self::Address
+            | Self::Folders
+            | Self::Endpoints
+            | Self::Labels
+            | Self::Policy
+            | Self::TrustedAuthservId
+            | Self::After => false,
         }
     }
 }
@@ -128,7 +134,10 @@ fn aspects(old: &Mailbox, new: &Mailbox) -> Vec<Aspect> {
         (Aspect::Labels, old.labels != new.labels),
         (Aspect::Policy, old.policy != new.policy),
         (Aspect::After, old.after != new.after),
-        (Aspect::TrustedAuthservId, old.trusted_authserv_id != new.trusted_authserv_id),
+        (
+            Aspect::TrustedAuthservId,
+            old.trusted_authserv_id != new.trusted_authserv_id,
+        ),
     ]
     .into_iter()
     .filter_map(|(aspect, differs)| differs.then_some(aspect))

@@ -127,7 +127,10 @@ fn values(mailbox: &Mailbox) -> Vec<(&'static str, Value)> {
         ("standby_lead_max", json!(span(*standby_lead_max))),
     ];
     if let Some(after) = &mailbox.after {
-        values.push(("after", json!(format!("{}: {}", after.endpoint, after.action))));
+        values.push((
+            "after",
+            json!(format!("{}: {}", after.endpoint, after.action)),
+        ));
     }
     if let Some(id) = &mailbox.trusted_authserv_id {
         values.push(("trusted_authserv_id", json!(&**id)));

@@ -5,7 +5,13 @@ mod after;
 mod credential;
 mod transport;
 
-use std::{collections::{BTreeMap, BTreeSet}, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use postrider_core::{
     delivery::{classify::Classifier, order::Order},
@@ -32,6 +38,8 @@ pub struct Config {
     pub limits: Limits,
     pub network: Network,
     pub vault: VaultConfig,
+    /// `None`: no links are made nor served.
+    pub links: Option<Arc<Links>>,
     pub credentials: BTreeMap<CredentialKey, Arc<Credential>>,
     pub endpoints: BTreeMap<EndpointKey, Arc<Endpoint>>,
     pub mailboxes: BTreeMap<MailboxKey, Arc<Mailbox>>,
@@ -112,6 +120,17 @@ pub struct Network {
     pub proxy: Proxy,
 }
 
+/// Links to messages and attachments.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Links {
+    pub listen: SocketAddr,
+    pub public_url: url::Url,
+    /// Newest first: it signs, all are believed.
+    pub key: Vec<SecretRef>,
+    /// Counted from the attempt.
+    pub expires: Duration,
+}
+
 /// How to reach the outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proxy {
@@ -156,6 +175,8 @@ pub struct Endpoint {
     pub ca_file: Option<PathBuf>,
     pub proxy: Proxy,
     pub transport: Transport,
+    /// Only where the endpoint gets links.
+    pub links: Option<Arc<Links>>,
     /// Mailboxes in which something is done once it accepted an event of theirs.
     pub after: Arc<BTreeSet<MailboxKey>>,
 }
@@ -216,12 +237,13 @@ impl Endpoint {
     }
 
     /// Every secret of the endpoint: those that sign, then those of its format, then those of its
-    /// transport.
+    /// transport, then the keys of its links.
     pub fn secrets(&self) -> Vec<SecretRef> {
         self.secret
             .iter()
             .chain(self.format.secrets())
             .chain(self.transport.secrets())
+            .chain(self.links.iter().flat_map(|links| &links.key))
             .cloned()
             .collect()
     }

@@ -4,6 +4,7 @@
 mod after;
 mod credential;
 mod endpoint;
+mod links;
 mod template;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use after::*;
 pub(crate) use credential::*;
 pub(crate) use endpoint::*;
+pub(crate) use links::*;
 pub(crate) use template::*;
 
 use super::units::{Size, Span};
@@ -40,6 +42,8 @@ pub(crate) struct Root {
     pub(crate) network: Network,
     /// Where refresh tokens of `postrider login` are kept, encrypted.
     pub(crate) vault: Vault,
+    /// Links to messages and attachments, for endpoints with `attachments = "link"`.
+    pub(crate) links: Links,
     /// IMAP servers by name, for `server = "NAME"`.
     pub(crate) servers: BTreeMap<String, Server>,
     /// How access is obtained, by name, for `credential = "NAME"`.
@@ -64,6 +68,7 @@ impl Default for Root {
             limits: Limits::default(),
             network: Network::default(),
             vault: Vault::default(),
+            links: Links::default(),
             servers: BTreeMap::new(),
             credentials: BTreeMap::new(),
             endpoints: BTreeMap::new(),

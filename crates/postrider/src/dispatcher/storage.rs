@@ -190,7 +190,10 @@ impl Storage {
 impl Storage {
     /// Stores what there is, however long the store takes nothing; what was claimed meanwhile is
     /// given back. An error is one after which the process cannot go on. Safe to drop.
-    pub(super) async fn settle_all(&mut self, told: impl Fn(&StoreError)) -> Result<(), StoreError> {
+    pub(super) async fn settle_all(
+        &mut self,
+        told: impl Fn(&StoreError),
+    ) -> Result<(), StoreError> {
         while !self.is_settled() || self.is_claiming() {
             let now = clock::monotonic();
             self.settle(now);

@@ -1,6 +1,7 @@
 //! The live secrets of an endpoint's transport: its headers' values, and its client certificate. A
 //! value that cannot be read is told by its reference, never by what it is.
 
+use postrider_webhook::link::{Keys, Linker};
 use reqwest::header::{HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -11,8 +12,34 @@ use crate::{
 
 /// Where the transport's secrets begin among the endpoint's.
 fn first(endpoint: &Endpoint) -> usize {
-    let all = endpoint.secrets().len();
-    all - endpoint.transport.secrets().count()
+    links_first(endpoint) - endpoint.transport.secrets().count()
+}
+
+/// Where the keys of its links begin.
+fn links_first(endpoint: &Endpoint) -> usize {
+    let keys = endpoint.links.as_ref().map_or(0, |links| links.key.len());
+    endpoint.secrets().len() - keys
+}
+
+/// What makes the links of an event, where the endpoint gets any.
+pub(super) fn linker(endpoint: &Endpoint, secrets: &SecretList) -> Result<Option<Linker>, String> {
+    let Some(links) = &endpoint.links else {
+        return Ok(None);
+    };
+    let first = links_first(endpoint);
+    let keys = (first..first + links.key.len()).filter_map(|index| secrets.get(index));
+    let keys = Keys::new(keys).map_err(|error| {
+        let problems: Vec<String> = secrets.problems().collect();
+        match problems.is_empty() {
+            true => error.to_string(),
+            false => problems.join("; "),
+        }
+    })?;
+    Ok(Some(Linker {
+        keys,
+        public_url: links.public_url.clone(),
+        life: links.expires,
+    }))
 }
 
 /// One of the transport's secrets.

@@ -6,6 +6,7 @@ use catalogue::Catalogue;
 pub mod after;
 pub mod catalogue;
 pub mod delivery;
+pub mod links;
 pub mod mail;
 pub mod process;
 pub mod quiet;
@@ -19,6 +20,7 @@ pub struct Telemetry {
     pub tokens: tokens::Tokens,
     pub process: process::Process,
     pub after: after::After,
+    pub links: links::Links,
 }
 
 impl Telemetry {
@@ -30,6 +32,7 @@ impl Telemetry {
             tokens: tokens::Tokens::new(&catalogue)?,
             process: process::Process::new(&catalogue)?,
             after: after::After::new(&catalogue)?,
+            links: links::Links::new(&catalogue)?,
             catalogue,
         })
     }

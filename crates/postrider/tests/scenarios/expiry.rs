@@ -175,7 +175,6 @@ impl Scene {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stdout, reason = "figures of a long run")]
 async fn no_mail_waits_for_a_session_whose_token_ends() {
     let extent = Extent::chosen();
     let scene = Scene::new(&extent).await;

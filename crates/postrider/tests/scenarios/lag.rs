@@ -119,7 +119,6 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stdout, reason = "figures of a long run")]
 async fn a_dead_and_a_slow_endpoint_do_not_delay_a_healthy_one() {
     let extent = Extent::chosen();
     let scene = Scene::new().await;

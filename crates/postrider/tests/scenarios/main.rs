@@ -31,8 +31,8 @@ mod schema;
 mod server;
 mod sessions;
 mod settings;
-mod token;
 mod tenant;
+mod token;
 mod tokens;
 mod world;
 
@@ -44,6 +44,6 @@ mod places;
 mod post;
 mod prove;
 mod quirks;
-mod recipes;
 mod receivers;
+mod recipes;
 mod reliability;

@@ -83,7 +83,7 @@ fn id(number: u64) -> String {
 
 /// Each mail answers one before it: the way through the tree goes into References.
 fn parent(number: u64) -> Option<u64> {
-    (number > 0).then(|| number / 2)
+    (number > 0).then_some(number / 2)
 }
 
 fn mail(number: u64) -> Vec<u8> {

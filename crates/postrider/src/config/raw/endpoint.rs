@@ -17,7 +17,7 @@ pub(crate) struct Endpoint {
     pub(crate) format: Format,
     /// event: how much of the message's body is in it: `none`, `text` (the default: plain text and html, as far as `limits.event` allows), or `full` (beside them the whole message, in base64).
     pub(crate) body: Option<BodyMode>,
-    /// event: `metadata` (the default: what attachments there are) or `inline` (their bytes as well, in base64).
+    /// event: `metadata` (the default: what attachments there are) `inline` (their bytes as well, in base64) or `link` (signed links to them and to the message, see `links`).
     pub(crate) attachments: Option<AttachmentMode>,
     /// event with `attachments = "inline"`, postmark: the most that attachments may have together. What does not fit is left out and marked. Default: `10MiB`.
     pub(crate) attachments_max: Option<Size>,
@@ -154,6 +154,7 @@ pub(crate) enum BodyMode {
 pub(crate) enum AttachmentMode {
     Metadata,
     Inline,
+    Link,
 }
 
 /// A product that takes messages (RFC 5322) over HTTP. `url` is its base URL; its path is added.

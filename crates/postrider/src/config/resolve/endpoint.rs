@@ -75,6 +75,7 @@ pub(super) fn endpoints(
                 proxy,
                 transport,
                 after: Arc::default(),
+                links: None,
             };
             endpoints.insert(key, Arc::new(endpoint));
         }
@@ -182,7 +183,11 @@ fn retry(path: &str, written: &raw::Retry, findings: &mut Findings<'_>) -> Retry
     let schedule: Arc<[Duration]> = written.schedule.iter().map(|step| step.0).collect();
     if schedule.is_empty() {
         let what = format!("`{path}` is empty: it says when to try again");
-        findings.error(&path, what, "write [\"5s\", \"30s\", \"2m\"], or leave it out");
+        findings.error(
+            &path,
+            what,
+            "write [\"5s\", \"30s\", \"2m\"], or leave it out",
+        );
     } else if !schedule.is_sorted() {
         let what = format!("`{path}` has a wait that is shorter than the one before");
         findings.warn(&path, what, "waits that grow spare an endpoint in trouble");

@@ -32,6 +32,7 @@ pub(super) fn format(
                 Some(raw::AttachmentMode::Inline) => Attachments::Inline {
                     bytes_max: attachments_max,
                 },
+                Some(raw::AttachmentMode::Link) => Attachments::Link,
                 Some(raw::AttachmentMode::Metadata) | None => Attachments::Metadata,
             },
         }),

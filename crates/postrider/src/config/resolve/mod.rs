@@ -6,6 +6,7 @@ mod credential;
 mod endpoint;
 mod format;
 mod lead;
+mod links;
 mod mailbox;
 mod routing;
 mod secrets;
@@ -184,7 +185,10 @@ pub(crate) fn resolve(raw: &raw::Root, findings: &mut Findings<'_>) -> Config {
     after::tell(&mut endpoints, &mailboxes);
     credential::contradictions(&credentials, mailboxes.values(), findings);
     let store = settings::store(&raw.store, findings);
+    let links = links::links(&raw.links, findings);
+    links::tell(&mut endpoints, links.as_ref(), &store, findings);
     let config = Config {
+        links,
         instance: settings::instance(raw, findings),
         vault: credential::vault(raw, &store, &credentials, findings),
         store,

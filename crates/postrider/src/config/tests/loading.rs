@@ -10,7 +10,7 @@ use postrider_core::{
 
 use super::*;
 use crate::config::{
-    CredentialKind, MicrosoftProof, Mailbox, OAuthMechanism, Proxy, SecretRef, StableBytes, TlsMode,
+    CredentialKind, Mailbox, MicrosoftProof, OAuthMechanism, Proxy, SecretRef, StableBytes, TlsMode,
 };
 
 const SAMPLE: &str = r#"

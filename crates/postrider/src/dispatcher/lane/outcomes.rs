@@ -48,34 +48,7 @@ impl Lane {
         if let Some(date) = sent.date {
             delivery.clock_skew(&self.endpoint.key, skew(date, sent_at, now.wall));
         }
-        let outcome = match judged.verdict {
-            Verdict::Delivered => {
-                delivery.delivered(&self.endpoint.key, claimed.event.stored_at, now.wall);
-                self.line.delivered(now.wall);
-                Settled::Delivered
-            }
-            Verdict::Retry {
-                wait,
-                refusals,
-                refused_since,
-                own_time,
-                aside,
-            } => {
-                delivery.retried(&told, wait);
-                let aside = aside && claimed.order.is_some() && !claimed.aside;
-                if aside {
-                    delivery.stepped_aside(&told);
-                }
-                Settled::Retry {
-                    due: now.wall + wait,
-                    refusals,
-                    refused_since,
-                    own_time,
-                    aside,
-                }
-            }
-            Verdict::Dead(reason) => self.give_up(&claimed, reason, &sent.note, now.wall),
-        };
+        let outcome = self.settled_as(judged.verdict, &claimed, &told, now.wall);
         let status = sent.attempt.status();
         if outcome != Settled::Delivered {
             self.line.failed(LastError {
@@ -103,6 +76,45 @@ impl Lane {
             then,
         });
         crate::die::at("outcome-judged");
+    }
+
+    /// What a verdict means for the delivery, told.
+    fn settled_as(
+        &self,
+        verdict: Verdict,
+        claimed: &Claimed,
+        told: &Attempted<'_>,
+        now: Wall,
+    ) -> Settled {
+        let delivery = &self.deps.telemetry.delivery;
+        match verdict {
+            Verdict::Delivered => {
+                delivery.delivered(&self.endpoint.key, claimed.event.stored_at, now);
+                self.line.delivered(now);
+                Settled::Delivered
+            }
+            Verdict::Retry {
+                wait,
+                refusals,
+                refused_since,
+                own_time,
+                aside,
+            } => {
+                delivery.retried(told, wait);
+                let aside = aside && claimed.order.is_some() && !claimed.aside;
+                if aside {
+                    delivery.stepped_aside(told);
+                }
+                Settled::Retry {
+                    due: now + wait,
+                    refusals,
+                    refused_since,
+                    own_time,
+                    aside,
+                }
+            }
+            Verdict::Dead(reason) => self.give_up(claimed, reason, told.note, now),
+        }
     }
 
     /// Whether something is to be done in the mailbox once this is delivered.
@@ -133,7 +145,9 @@ impl Lane {
     fn give_up(&self, claimed: &Claimed, reason: DeadReason, note: &str, now: Wall) -> Settled {
         let reason = match reason {
             DeadReason::Aborted => {
-                format!("the receiver will never take it (webhook-delivery: abort-message); last: {note}")
+                format!(
+                    "the receiver will never take it (webhook-delivery: abort-message); last: {note}"
+                )
             }
             DeadReason::Unfit => note.to_owned(),
             DeadReason::Refused => {

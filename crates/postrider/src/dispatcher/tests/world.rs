@@ -77,6 +77,7 @@ pub(super) fn endpoint(receiver: &Receiver) -> Endpoint {
         proxy: config::Proxy::None,
         transport: config::Transport::default(),
         after: Arc::default(),
+        links: None,
     }
 }
 

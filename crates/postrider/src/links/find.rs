@@ -1,0 +1,233 @@
+//! Where a message is: kept in the store, or still in its mailbox, which is then read once more,
+//! changing nothing there. What was read is kept for a while: links come in bundles.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use postrider_core::{
+    ids::{FolderName, Uid, UidValidity},
+    time::Monotonic,
+    watch::Part,
+};
+use postrider_imap::{
+    read::{BodySink, Memory},
+    role::Role,
+    session::Session,
+};
+use postrider_store::{Raw, Spool, SpoolKey, SpoolWriter, StoreError};
+use postrider_webhook::body::RawMessage;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use crate::{clock, directory::Directory, shared::Shared, side};
+
+/// For reading a message again, from logging in to its last byte.
+const REREAD_MAX: Duration = Duration::from_secs(120);
+/// Messages that were read again and are kept.
+const KEPT_MAX: usize = 8;
+const KEPT_FOR: Duration = Duration::from_secs(600);
+
+/// Why there is no message.
+pub(super) enum Miss {
+    /// Nor will there be one.
+    Gone,
+    /// Not now.
+    Later(String),
+}
+
+pub(super) struct Finder {
+    shared: Arc<Shared>,
+    directory: Arc<Directory>,
+    /// One message is read again at a time.
+    turn: Semaphore,
+    kept: Mutex<VecDeque<Kept>>,
+}
+
+struct Kept {
+    event: Uuid,
+    since: Monotonic,
+    message: RawMessage,
+    spool: Option<SpoolKey>,
+}
+
+impl Finder {
+    pub(super) fn new(shared: Arc<Shared>, directory: Arc<Directory>) -> Self {
+        Self {
+            shared,
+            directory,
+            turn: Semaphore::new(1),
+            kept: Mutex::default(),
+        }
+    }
+
+    pub(super) async fn message(&self, event: Uuid) -> Result<RawMessage, Miss> {
+        if let Some(raw) = self.shared.store.raw(event).await.map_err(later)? {
+            return Ok(match raw {
+                Raw::Bytes(bytes) => RawMessage::Bytes(bytes),
+                Raw::File { path, len } => RawMessage::File { path, len },
+            });
+        }
+        self.forget_old().await;
+        if let Some(known) = self.known(event) {
+            return Ok(known);
+        }
+        let reread = async {
+            // Never closed.
+            let _turn = self.turn.acquire().await.ok();
+            match self.known(event) {
+                // Another request has read it while this one waited.
+                Some(known) => Ok(known),
+                None => self.reread(event).await,
+            }
+        };
+        let slow = || Miss::Later("reading the message again took too long".to_owned());
+        let done = tokio::time::timeout(REREAD_MAX, reread).await;
+        done.unwrap_or_else(|_| Err(slow()))
+    }
+
+    fn known(&self, event: Uuid) -> Option<RawMessage> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kept.iter().find(|one| one.event == event);
+        known.map(|one| one.message.clone())
+    }
+
+    async fn reread(&self, event: Uuid) -> Result<RawMessage, Miss> {
+        let detail = self.shared.store.event(event).await.map_err(later)?;
+        let row = detail.ok_or(Miss::Gone)?.event;
+        let (folder, validity, uid) = place(&row.subject).ok_or(Miss::Gone)?;
+        let worker = row.mailbox.and_then(|key| self.directory.get(&key));
+        let worker = worker.ok_or(Miss::Gone)?;
+        let (mut session, _place) = side::open(&self.shared, &worker)
+            .await
+            .map_err(Miss::Later)?;
+        let limits = &self.shared.limits;
+        let kib = u32::try_from(limits.inline_bytes / 1024).unwrap_or(u32::MAX);
+        let host = &worker.mailbox.server.host;
+        let _room = self.shared.memory.room(host, kib).await;
+        let read = self.read(&mut session, &folder, validity, uid).await;
+        session.logout().await;
+        let (message, spool) = read?;
+        self.keep(Kept {
+            event,
+            since: clock::monotonic(),
+            message: message.clone(),
+            spool,
+        })
+        .await;
+        Ok(message)
+    }
+
+    async fn read(
+        &self,
+        session: &mut Session,
+        folder: &FolderName,
+        validity: UidValidity,
+        uid: Uid,
+    ) -> Result<(RawMessage, Option<SpoolKey>), Miss> {
+        let later =
+            |error: postrider_imap::error::Error| Miss::Later(side::first_line(&error.to_string()));
+        let name = match Role::parse(folder.as_str()) {
+            Some(role) => session.folder_of(role).await.map_err(later)?,
+            None => folder.clone(),
+        };
+        let selected = session.examine(&name).await.map_err(later)?;
+        if selected.uid_validity != validity {
+            // The UID means another message now, if any.
+            return Err(Miss::Gone);
+        }
+        let inline = self.shared.limits.inline_bytes;
+        let memory = Memory {
+            message_bytes: inline,
+            total_bytes: inline,
+        };
+        let mut sink = ToSpool(self.shared.store.spool());
+        let read = session.read(&[uid], Part::Whole, memory, &mut sink).await;
+        let fetched = read.map_err(later)?.answers.pop();
+        match fetched.ok_or(Miss::Gone)?.body {
+            postrider_imap::read::Body::Memory(bytes) => Ok((RawMessage::Bytes(bytes), None)),
+            postrider_imap::read::Body::Spooled { writer, size } => {
+                let key = writer.finish().await.map_err(self::later)?;
+                let path = self
+                    .shared
+                    .store
+                    .spool()
+                    .path_of(&key)
+                    .map_err(self::later)?;
+                Ok((RawMessage::File { path, len: size }, Some(key)))
+            }
+            postrider_imap::read::Body::Empty | postrider_imap::read::Body::Missing => {
+                Err(Miss::Gone)
+            }
+            postrider_imap::read::Body::Unreadable => {
+                Err(Miss::Later("the server's answer cannot be read".to_owned()))
+            }
+        }
+    }
+
+    async fn keep(&self, one: Kept) {
+        let dropped = {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.push_back(one);
+            match kept.len() > KEPT_MAX {
+                true => kept.pop_front(),
+                false => None,
+            }
+        };
+        self.remove(dropped).await;
+    }
+
+    async fn forget_old(&self) {
+        let now = clock::monotonic();
+        let mut old = Vec::new();
+        {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            while kept.front().is_some_and(|one| now - one.since > KEPT_FOR) {
+                old.extend(kept.pop_front());
+            }
+        }
+        self.remove(old).await;
+    }
+
+    /// Who reads a file at the moment goes on reading it. What is left over is swept at the next start.
+    async fn remove(&self, dropped: impl IntoIterator<Item = Kept>) {
+        for key in dropped.into_iter().filter_map(|one| one.spool) {
+            if let Err(error) = self.shared.store.spool().remove(&key).await {
+                let process = &self.shared.telemetry.process;
+                process.store_failed("removing a message that was read again", &error);
+            }
+        }
+    }
+}
+
+fn later(error: StoreError) -> Miss {
+    Miss::Later(error.to_string())
+}
+
+/// `INBOX/1714060800/4711`; a folder's name may hold slashes itself.
+fn place(subject: &str) -> Option<(FolderName, UidValidity, Uid)> {
+    let (rest, uid) = subject.rsplit_once('/')?;
+    let (folder, validity) = rest.rsplit_once('/')?;
+    Some((
+        FolderName::new(folder),
+        UidValidity(validity.parse().ok()?),
+        Uid::new(uid.parse().ok()?)?,
+    ))
+}
+
+struct ToSpool<'a>(&'a Spool);
+
+impl BodySink for ToSpool<'_> {
+    type Writer = SpoolWriter;
+
+    async fn open(&mut self, _size: u64) -> io::Result<SpoolWriter> {
+        let created = self.0.create("link").await;
+        created.map_err(|error| match error {
+            StoreError::Full(text) => io::Error::new(io::ErrorKind::StorageFull, text),
+            other => io::Error::other(other.to_string()),
+        })
+    }
+}
