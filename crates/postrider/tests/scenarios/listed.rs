@@ -222,4 +222,36 @@ pub(crate) const TESTED: &[(&str, &str, &[&str])] = &[
         "a bad configuration is reloaded",
         &["a_bad_configuration_is_refused_and_the_old_one_stays"],
     ),
+    (
+        "postrider/tests/scenarios",
+        "endpoints, one for each and in order: every class of status, redirects to themselves, each form of Retry-After, slow heads, bodies without end and of 100 MB, a reset after the full request, garbage, a wrong certificate, a refused connection, a name that is gone",
+        &["whatever_an_endpoint_does_nothing_is_lost_repeated_under_another_id_or_out_of_order"],
+    ),
+    (
+        "postrider-webhook/tests/it",
+        "endpoints: a name bound anew to a metadata service (DNS rebinding), private addresses in every encoding",
+        &[
+            "a_name_that_is_bound_anew_to_a_metadata_service_is_not_followed",
+            "a_connection_that_is_kept_stays_at_the_address_that_was_judged",
+            "a_strict_endpoint_is_not_reached_by_name_nor_by_address",
+        ],
+    ),
+    (
+        "postrider/tests/scenarios",
+        "after delivery: a kill, refusals, a missing folder or a vanished message between acceptance and move or mark",
+        &[
+            "messages_are_moved_once_the_endpoint_accepted_and_not_before",
+            "without_move_messages_are_copied_and_removed_by_uid",
+            "what_is_to_be_done_outlives_a_kill_and_refusals",
+            "a_folder_that_is_missing_is_told_and_used_once_it_is_there",
+        ],
+    ),
+    (
+        "postrider/tests/scenarios",
+        "links: forged, of a message that is not kept, of one that is gone",
+        &[
+            "a_link_serves_its_attachment_as_a_harmless_download_and_a_forged_one_nothing",
+            "what_is_not_kept_is_read_again_from_its_mailbox_and_what_is_gone_is_gone",
+        ],
+    ),
 ];
