@@ -64,7 +64,7 @@ fn big() -> Vec<u8> {
 }
 
 /// What is stored of the event.
-fn stored(raw: &[u8], limits: &message::ParseLimits) -> Vec<u8> {
+pub(crate) fn stored(raw: &[u8], limits: &message::ParseLimits) -> Vec<u8> {
     let labels = BTreeMap::new();
     let context = MessageContext {
         mailbox: MailboxRef {

@@ -5,6 +5,7 @@
 )]
 
 mod guard;
+mod hostile;
 mod inside;
 mod products;
 mod receiver;
