@@ -139,10 +139,11 @@ async fn rebuilds_a_conversation(command: Command) {
     }
     let deadline = Instant::now() + Duration::from_secs(30);
     let state = loop {
-        let state = receiver.state().await;
         let settled = world
             .ask(&["endpoints", "list"])
             .is_ok_and(|list| list["endpoints"][0]["pending"] == 0);
+        // After that: what is settled has been told.
+        let state = receiver.state().await;
         if state["events"] == 2 * MAILS && settled {
             break state;
         }
