@@ -320,6 +320,11 @@ pub(crate) enum Endpoints {
         /// Its name in the configuration
         endpoint: String,
     },
+    /// Print the public keys (`whpk_…`) of its Ed25519 secrets, for its receiver; asks no daemon
+    Key {
+        /// Its name in the configuration
+        endpoint: String,
+    },
     /// Send a signed `ping` event and tell what came back
     Ping {
         /// Its name in the configuration

@@ -18,7 +18,8 @@ pub(crate) async fn run(
     json: bool,
 ) -> Result<(), Failure> {
     match command {
-        None | Some(Endpoints::List) => list(client, json).await,
+        // The keys are in the configuration: whoever asks for them needs no daemon.
+        None | Some(Endpoints::List | Endpoints::Key { .. }) => list(client, json).await,
         Some(Endpoints::Pause { endpoint }) => done(
             &client
                 .post(Target::of(&["endpoints", endpoint, "pause"]))

@@ -12,6 +12,7 @@ mod credentials;
 mod daemon;
 mod direct;
 mod doctor;
+mod endpoint_key;
 mod endpoints;
 mod events;
 mod explain;
@@ -89,6 +90,9 @@ fn perform(cli: &Cli) -> Result<(), Failure> {
         Command::Events { command } => ask(cli, &file, async |client| {
             events::run(client, command.as_ref(), cli.json).await
         }),
+        Command::Endpoints {
+            command: Some(args::Endpoints::Key { endpoint }),
+        } => endpoint_key::key(&file, endpoint, cli.json),
         Command::Endpoints { command } => ask(cli, &file, async |client| {
             endpoints::run(client, command.as_ref(), cli.json).await
         }),

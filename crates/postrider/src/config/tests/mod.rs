@@ -10,6 +10,7 @@ mod reload;
 mod routing;
 mod servers;
 mod shipped;
+mod transport;
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 

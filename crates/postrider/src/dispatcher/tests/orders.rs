@@ -257,3 +257,29 @@ async fn without_a_secret_nothing_is_sent_and_with_one_everything_is() {
     world.dispatcher.0.deps.secrets.look().await;
     world.all_delivered(&receiver, SOON).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rate_lets_a_seconds_number_through_and_then_goes_evenly() {
+    let receiver = Receiver::start(Mode::Answer(200));
+    let limited = Endpoint {
+        transport: crate::config::Transport {
+            rate: std::num::NonZeroU32::new(20),
+            ..crate::config::Transport::default()
+        },
+        ..endpoint(&receiver)
+    };
+    let mut world = World::with(vec![limited], quick()).await;
+    let began = Instant::now();
+    world.mails(60).await;
+    world.all_delivered(&receiver, SOON).await;
+    let took = began.elapsed();
+    // 20 at once, and 40 at 20 per second.
+    assert!(took >= Duration::from_millis(1_900), "{took:?}");
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    // A rate that is taken away holds up nothing any more.
+    world.dispatcher.put(&endpoints(vec![endpoint(&receiver)]));
+    let began = Instant::now();
+    world.mails(100).await;
+    world.all_delivered(&receiver, SOON).await;
+    assert!(began.elapsed() < Duration::from_secs(3));
+}
