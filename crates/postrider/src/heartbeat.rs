@@ -4,7 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    clock, config::Config, directory::Directory, gauges, http::Health, shared::Shared, telemetry::mail::State,
+    clock, config::Config, directory::Directory, gauges, http::Health, shared::Shared,
+    telemetry::mail::State,
 };
 use postrider_core::event::EventType;
 use postrider_store::{Level, StoreError};

@@ -155,8 +155,14 @@ impl<'a> Resolver<'a> {
             written.and_then(|written| super::after::after(&path, written, &endpoints, findings));
         let places = server.connections_per_mailbox as usize;
         if after.is_some() && folders.as_ref().is_some_and(|all| all.len() >= places) {
-            let what = format!("`{path}` needs a connection beside those of the folders, and there is none");
-            findings.warn(&path, what, "raise `connections_per_mailbox` if the server allows it");
+            let what = format!(
+                "`{path}` needs a connection beside those of the folders, and there is none"
+            );
+            findings.warn(
+                &path,
+                what,
+                "raise `connections_per_mailbox` if the server allows it",
+            );
         }
         let mailbox = Mailbox {
             after: after.map(Arc::new),
