@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Long simulations, faults in random order on the running daemon, big bursts on a real Dovecot; writes
-# docs/RELIABILITY.md. About 40 minutes on two cores. It ends at the first loss, and writes nothing then.
+# docs/RELIABILITY.md. About 70 minutes on two cores. It ends at the first loss, and writes nothing then.
 #
 # POSTRIDER_SIM_SEEDS (100000)   seeds of the simulation
 # POSTRIDER_PROVE_SEEDS (2)      seeds of the faults on the running daemon, about 9 minutes each
@@ -33,6 +33,9 @@ cargo nextest run --profile prove --locked -p postrider --test scenarios faults_
 
 step "200 mailboxes through 20 expiries"
 POSTRIDER_PROVE=1 cargo nextest run --profile prove --locked -p postrider --test scenarios no_mail_waits --no-capture
+
+step "endpoints beside one another; 1,000 deaths between claim and settlement"
+POSTRIDER_PROVE=1 cargo nextest run --profile prove --locked -p postrider --test scenarios lag:: places:: --no-capture
 
 step "bursts and faults on a real Dovecot"
 POSTRIDER_PROVE=1 cargo nextest run --profile prove --locked -p postrider --test e2e
