@@ -189,10 +189,29 @@ fn end_group(child: &Child) {
 fn first_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let line = text.trim().lines().next().unwrap_or_default();
-    line.chars()
+    let words: Vec<&str> = line
+        .split_whitespace()
+        .map(|word| {
+            if may_be_secret(word) {
+                "[secret]"
+            } else {
+                word
+            }
+        })
+        .collect();
+    words
+        .join(" ")
+        .chars()
         .filter(|c| !c.is_control())
         .take(WORDS_MAX)
         .collect()
+}
+
+/// A program that tells what it does may tell the token: a JSON Web Token begins like this, and no
+/// plain word, path or number of an error is this long without a slash.
+fn may_be_secret(word: &str) -> bool {
+    const WORD_MAX: usize = 40;
+    word.contains("eyJ") || (word.len() > WORD_MAX && !word.contains('/'))
 }
 
 #[cfg(test)]
@@ -212,6 +231,14 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "the program ended with exit status: 3: first"
+        );
+        let told = format!(
+            "echo 'Authorization: Bearer eyJh.b.c {}' >&2; exit 1",
+            "x".repeat(60)
+        );
+        assert_eq!(
+            sh(&told, second).unwrap_err().to_string(),
+            "the program ended with exit status: 1: Authorization: Bearer [secret] [secret]"
         );
         assert_eq!(
             sh("head -c 200000 /dev/zero", second).unwrap_err(),

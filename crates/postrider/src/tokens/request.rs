@@ -286,6 +286,10 @@ async fn federated(file: std::path::PathBuf) -> Result<SecretString, Fault> {
 fn read_line(file: &Path) -> std::io::Result<String> {
     use std::io::Read;
     let mut text = String::new();
+    // Opening a pipe would wait for whoever writes to it.
+    if !std::fs::metadata(file)?.is_file() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
     let file = std::fs::File::open(file)?;
     file.take(FEDERATED_BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)
@@ -335,5 +339,25 @@ impl TokenSlot {
         let (provider, took) = (self.settings.provider(), clock::monotonic() - since);
         let tokens = &self.deps.telemetry.tokens;
         tokens.request_failed(provider, &self.first_name(), took, outcome, number, said);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_federated_token_is_read_from_a_regular_file_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        std::fs::write(&file, "ey.x.y").unwrap();
+        assert_eq!(read_line(&file).unwrap(), "ey.x.y");
+        let pipe = dir.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        assert_eq!(
+            read_line(&pipe).unwrap_err().to_string(),
+            "it is no regular file"
+        );
     }
 }
