@@ -22,7 +22,7 @@ bash scripts/install-test-tools.sh
 target="${CARGO_TARGET_DIR:-target}"
 figures="$target/prove"
 mkdir -p "$figures"
-rm -f "$figures/faults.json" "$figures/expiry.json" "$figures"/simulation*.txt "$target/e2e-figures.txt"
+rm -f "$figures/faults.json" "$figures/expiry.json" "$figures/lag.json" "$figures/places.json" "$figures"/simulation*.txt "$target/e2e-figures.txt"
 
 step "simulation: $POSTRIDER_SIM_SEEDS seeds"
 cargo nextest run --profile prove --locked -p postrider-core --test sim seeds_break --no-capture 2>&1 | tee "$figures/simulation.txt"

@@ -95,6 +95,8 @@ struct Run {
     seeds: String,
     tally: BTreeMap<String, u64>,
     expiry: Value,
+    lag: Value,
+    places: Value,
 }
 
 impl Run {
@@ -104,6 +106,7 @@ impl Run {
             let read = fs::read_to_string(path);
             read.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
         };
+        let json = |name: &str| serde_json::from_str(&text(&folder.join(name))).unwrap();
         let simulation = text(&folder.join("simulation.txt"));
         let tally = simulation.lines().filter_map(|line| {
             let (name, count) = line.trim().trim_end_matches(',').split_once("\": ")?;
@@ -111,11 +114,13 @@ impl Run {
         });
         let dovecot = text(&folder.with_file_name("e2e-figures.txt"));
         Self {
-            live: serde_json::from_str(&text(&folder.join("faults.json"))).unwrap(),
+            live: json("faults.json"),
             dovecot: dovecot.lines().map(str::to_owned).collect(),
             seeds: text(&folder.join("simulation-seeds.txt")).trim().to_owned(),
             tally: tally.collect(),
-            expiry: serde_json::from_str(&text(&folder.join("expiry.json"))).unwrap(),
+            expiry: json("expiry.json"),
+            lag: json("lag.json"),
+            places: json("places.json"),
         }
     }
 }
@@ -134,6 +139,13 @@ fn page(run: &Run) -> String {
     .unwrap();
     dovecot_table(&mut page, run);
     write!(page, "\n## Tokens that end\n\n{}\n", expiry(run)).unwrap();
+    write!(page, "\n## Endpoints beside one another\n\n{}\n", lag(run)).unwrap();
+    write!(
+        page,
+        "\n## Deaths between claim and settlement\n\n{}\n",
+        deaths(run)
+    )
+    .unwrap();
     write!(page, "\n## In the simulation\n\n{SIMULATION}\n\n").unwrap();
     writeln!(page, "{} seeds, no rule broken.\n", run.seeds).unwrap();
     page.push_str("| fault | injected | lost |\n|---|---|---|\n");
@@ -210,6 +222,36 @@ fn expiry(run: &Run) -> String {
         seconds("later_p99_s"),
         figures["token_requests"],
         figures["refresh_periods"],
+    )
+}
+
+/// What a dead and a slow endpoint did to a healthy one.
+fn lag(run: &Run) -> String {
+    let figures = &run.lag;
+    let milliseconds = |what: &str| figures[what].as_f64().unwrap();
+    let (well, beside) = (milliseconds("p95_well_ms"), milliseconds("p95_beside_ms"));
+    format!(
+        "{} events at {} per second to three endpoints each: the first half with all three well, in the second half one refuses connections and one\n\
+         takes a second for each answer. p95 from the message's arrival at the server to its event at the third: {well:.1} ms with all well, {beside:.1} ms\n\
+         beside the two ({:.2} times; the aim is at most 2). At the end {} deliveries were pending at the other two.",
+        figures["events"],
+        figures["per_second"],
+        beside / well,
+        figures["pending"],
+    )
+}
+
+/// What dying at every named place came to.
+fn deaths(run: &Run) -> String {
+    let figures = &run.places;
+    format!(
+        "The process ended itself {} times, in turn at {} named places from the claim of a delivery to its settlement, at the first to fifth time that\n\
+         it came there: {} messages, {} lost, {} requests that the receiver had before (at most what was in flight: 4 at each death).",
+        figures["deaths"],
+        figures["places"],
+        figures["messages"],
+        figures["lost"],
+        figures["repeats"],
     )
 }
 
