@@ -52,16 +52,20 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Metadata services outside the link-local range: Alibaba Cloud, Oracle Cloud (its older one),
-/// and by IPv6 those of AWS and Google Cloud.
-const METADATA_V4: [Ipv4Addr; 3] = [
+/// Metadata services outside the link-local range: Alibaba Cloud, Oracle Cloud (its older one), the
+/// WireServer of Azure; by IPv6 those of AWS (its network of local services), Google Cloud, Oracle
+/// Cloud and Scaleway.
+const METADATA_V4: [Ipv4Addr; 4] = [
     Ipv4Addr::new(169, 254, 169, 254),
     Ipv4Addr::new(100, 100, 100, 200),
     Ipv4Addr::new(192, 0, 0, 192),
+    Ipv4Addr::new(168, 63, 129, 16),
 ];
-const METADATA_V6: [Ipv6Addr; 2] = [
-    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
-    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+const METADATA_V6: [(Ipv6Addr, u32); 4] = [
+    (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 32),
+    (Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254), 128),
+    (Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe), 128),
+    (Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42), 128),
 ];
 
 /// What the registries of special-purpose addresses (RFC 6890) call not globally reachable, beyond
@@ -131,7 +135,10 @@ impl Policy {
     }
 
     fn refused_v6(self, address: Ipv6Addr) -> Option<Refused> {
-        if METADATA_V6.contains(&address) {
+        let within = |(network, bits): &(Ipv6Addr, u32)| {
+            (address.to_bits() ^ network.to_bits()) >> (128 - bits) == 0
+        };
+        if METADATA_V6.iter().any(within) {
             Some(Refused::Metadata)
         } else if address.is_unicast_link_local() {
             Some(Refused::LinkLocal)
@@ -146,9 +153,6 @@ impl Policy {
         } else if address.is_loopback() {
             Some(Refused::Loopback)
         } else {
-            let within = |(network, bits): &(Ipv6Addr, u32)| {
-                (address.to_bits() ^ network.to_bits()) >> (128 - bits) == 0
-            };
             let public = within(&GLOBAL_V6) && !NOT_PUBLIC_V6.iter().any(within);
             (!public).then_some(Refused::NotPublic)
         }
@@ -326,6 +330,8 @@ mod tests {
             "8.8.8.8",
             "::1",
             "fd00::1",
+            "fd00:ec3::254",
+            "fd20:ce::253",
             "fd12:3456::1",
             "2001:db8::1",
             "2606:4700::1111",
@@ -351,7 +357,12 @@ mod tests {
             ("240.0.0.1", Reserved),
             ("255.255.255.255", Reserved),
             ("fd00:ec2::254", Metadata),
+            ("fd00:ec2::23", Metadata),
             ("fd20:ce::254", Metadata),
+            ("fd00:c1::a9fe:a9fe", Metadata),
+            ("fd00:42::42", Metadata),
+            ("168.63.129.16", Metadata),
+            ("64:ff9b::168.63.129.16", Metadata),
             ("fe80::1", LinkLocal),
             ("febf::1", LinkLocal),
             ("::", Unspecified),
@@ -461,6 +472,15 @@ mod tests {
             "http://0251.0376.0251.0376/",
             "http://[::ffff:a9fe:a9fe]/",
             "http://0/",
+            "http://169.254.43518/",
+            "http://0xa9.254.0251.254/",
+            "http://169.254.169.254./",
+            "http://%31%369.254.169.254/",
+            "http://\u{ff11}69.254.169.254/",
+            "http://169\u{3002}254.169.254/",
+            "http://[fe80::1]/",
+            "http://[0:0:0:0:0:ffff:169.254.169.254]/",
+            "http://[64:ff9b:1::a9fe:a9fe]/",
         ] {
             assert!(
                 Policy::Operator
@@ -476,6 +496,21 @@ mod tests {
         ] {
             let url = Url::parse(url).unwrap();
             assert_eq!(Policy::Operator.refused_literal(&url), None, "{url}");
+        }
+        // Zones (RFC 6874) are no part of a URL here.
+        for url in ["http://[fe80::1%25lo]/", "http://[::1%lo]/"] {
+            assert!(Url::parse(url).is_err(), "{url}");
+        }
+        for url in [
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://017700000001/",
+            "http://127.1/",
+            "http://[::ffff:127.0.0.1]/",
+            "http://[::1]/",
+        ] {
+            let url = Url::parse(url).unwrap();
+            assert!(Policy::Public.refused_literal(&url).is_some(), "{url}");
         }
     }
 

@@ -138,6 +138,7 @@ pub struct Client {
     addresses: address::Policy,
     classifier: Classifier,
     answer_bytes_max: usize,
+    secrets: Vec<SecretString>,
 }
 
 impl fmt::Debug for Client {
@@ -159,6 +160,8 @@ impl Client {
             .pool_max_idle_per_host(settings.connections_max)
             .pool_idle_timeout(POOL_IDLE)
             .tcp_nodelay(true)
+            .http2_keep_alive_interval(settings.timeout / 3)
+            .http2_keep_alive_timeout(settings.timeout / 3)
             .dns_resolver(address::Guard {
                 policy: settings.addresses,
                 names: settings.names.clone(),
@@ -194,6 +197,7 @@ impl Client {
             addresses: settings.addresses,
             classifier: settings.classifier.clone(),
             answer_bytes_max: ANSWER_BYTES_MAX,
+            secrets: Vec::new(),
         })
     }
 
@@ -201,6 +205,14 @@ impl Client {
     #[must_use]
     pub fn answers_up_to(mut self, bytes: usize) -> Self {
         self.answer_bytes_max = bytes;
+        self
+    }
+
+    /// What requests carry in confidence: receivers that show what they got show it too, and it is
+    /// cut out of what is told of their answers.
+    #[must_use]
+    pub fn keeping_secret(mut self, secrets: Vec<SecretString>) -> Self {
+        self.secrets = secrets;
         self
     }
 
@@ -244,7 +256,8 @@ impl Client {
                     None => RetryAfter::Absent,
                 };
                 let control = Control::parse(header("webhook-delivery"));
-                let start = read_start(response, self.answer_bytes_max).await;
+                let (start, whole) =
+                    read_start(response, self.answer_bytes_max, self.answer_time_max).await;
                 let class = self.classifier.class(status, &start);
                 let attempt = Attempt::Answered {
                     status,
@@ -252,9 +265,13 @@ impl Client {
                     class,
                     control,
                 };
-                let note = note(status, class, &start);
-                let body = start.into();
-                told(attempt, date, note, Some(Answer { status, body }))
+                let note = note(status, class, &start, &self.secrets);
+                let answer = Answer {
+                    status,
+                    body: start.into(),
+                    whole,
+                };
+                told(attempt, date, note, Some(answer))
             }
             Err(error) => {
                 let (failure, note) = classify(error);
@@ -331,28 +348,39 @@ fn certificates(path: &PathBuf) -> Result<Vec<Certificate>, SettingsError> {
     Ok(found)
 }
 
-/// The start of the answer's body. What is cut off costs the connection, nothing else.
-async fn read_start(mut response: Response, bytes_max: usize) -> Vec<u8> {
+/// The start of the answer's body, and whether it is all of it. What is cut off costs the connection,
+/// nothing else.
+async fn read_start(
+    mut response: Response,
+    bytes_max: usize,
+    time_max: Duration,
+) -> (Vec<u8>, bool) {
     let mut start = Vec::new();
     let reading = async {
-        while let Ok(Some(chunk)) = response.chunk().await {
-            let room = bytes_max - start.len();
-            start.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if chunk.len() >= room {
-                return;
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => {
+                    let room = bytes_max - start.len();
+                    start.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                    if chunk.len() > room {
+                        return false;
+                    }
+                }
+                Ok(None) => return true,
+                Err(_) => return false,
             }
         }
     };
-    // A body that does not come in time is not needed.
-    let _ = tokio::time::timeout(ANSWER_TIME_MAX, reading).await;
-    start
+    // What does not come in time is left out.
+    let whole = tokio::time::timeout(time_max, reading).await;
+    (start, whole.unwrap_or(false))
 }
 
-fn note(status: u16, class: Class, start: &[u8]) -> String {
+fn note(status: u16, class: Class, start: &[u8], secrets: &[SecretString]) -> String {
     match class {
         Class::Delivered => format!("answered {status}"),
         Class::Refused | Class::Failing | Class::Trouble => {
-            let excerpt = answer::excerpt(start);
+            let excerpt = answer::excerpt(start, secrets);
             if excerpt.is_empty() {
                 format!("answered {status}")
             } else {
@@ -414,7 +442,7 @@ fn classify(error: reqwest::Error) -> (Failure, String) {
     };
     (
         failure,
-        format!("{words}: {}", answer::excerpt(root(&error).as_bytes())),
+        format!("{words}: {}", answer::excerpt(root(&error).as_bytes(), &[])),
     )
 }
 

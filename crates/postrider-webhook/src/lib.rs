@@ -11,6 +11,5 @@ pub mod sign;
 pub mod verify;
 
 pub mod address;
+pub mod answer;
 pub mod client;
-
-mod answer;
