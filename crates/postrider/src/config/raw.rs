@@ -377,7 +377,8 @@ pub(crate) struct Settings {
     pub(crate) suspect_tries_max: Option<u8>,
     /// Waits between tries to connect.
     pub(crate) backoff: Option<Backoff>,
-    /// At most this long before its token ends, a session is replaced by a new one.
+    /// At most this long before its token ends, a session is replaced by a new one. It grows by itself, up to 30 minutes, where all
+    /// logins at one server host would take longer at `limits.logins_per_second`.
     #[schemars(extend("x-min" = "1s", "x-max" = "30m"))]
     pub(crate) standby_lead_max: Option<Span>,
 }
