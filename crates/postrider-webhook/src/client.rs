@@ -138,6 +138,8 @@ pub struct Client {
     addresses: address::Policy,
     classifier: Classifier,
     answer_bytes_max: usize,
+    answer_time_max: Duration,
+    timeout: Duration,
     secrets: Vec<SecretString>,
 }
 
@@ -197,14 +199,18 @@ impl Client {
             addresses: settings.addresses,
             classifier: settings.classifier.clone(),
             answer_bytes_max: ANSWER_BYTES_MAX,
+            answer_time_max: ANSWER_TIME_MAX,
+            timeout: settings.timeout,
             secrets: Vec::new(),
         })
     }
 
-    /// Of an answer as much is read for the requests after it. Default: 16 KiB.
+    /// Of an answer as much is read for the requests after it, for as long as the attempt may take.
+    /// Default: 16 KiB, for 2 s.
     #[must_use]
     pub fn answers_up_to(mut self, bytes: usize) -> Self {
         self.answer_bytes_max = bytes;
+        self.answer_time_max = self.timeout;
         self
     }
 

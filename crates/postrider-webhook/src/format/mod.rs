@@ -64,6 +64,8 @@ pub struct Rendered {
 pub struct Answer {
     pub status: u16,
     pub body: Bytes,
+    /// All of the body is there.
+    pub whole: bool,
 }
 
 /// Why an event cannot be put into this form.

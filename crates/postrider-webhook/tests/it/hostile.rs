@@ -198,6 +198,7 @@ fn requests(format: &Format, source: &Source<'_>) -> Vec<Rendered> {
         answers.push(Answer {
             status: 200,
             body: bytes::Bytes::from_static(b"{}"),
+            whole: true,
         });
     }
     requests

@@ -4,6 +4,7 @@
     reason = "a failed expectation of a test is a panic"
 )]
 
+mod answers;
 mod guard;
 mod hostile;
 mod inside;

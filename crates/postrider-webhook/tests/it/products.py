@@ -92,8 +92,15 @@ def redmine(path, headers, body):
     if path != "/mail_handler":
         return 404, "text/html", "<html>"
     fields = form(headers, body)
-    if any(name is not None or kind is not None for _, name, kind in fields.values()):
+    if any(name is not None for _, name, _ in fields.values()):
         return 500, "", "an uploaded file is no text"
+    for value, _, kind in fields.values():
+        # Rack takes text for UTF-8 unless its type names a charset, and Rails refuses what is not valid in it.
+        charset = email.message_from_string(f"Content-Type: {kind}").get_param("charset", "utf-8")
+        try:
+            value.decode(charset)
+        except UnicodeDecodeError:
+            return 400, "text/html", "Invalid encoding for parameter"
     if fields["key"][0].decode() != KEY:
         return 403, "", "Access denied. Incoming emails WS is disabled or key is invalid."
     message = fields["email"][0]

@@ -8,7 +8,9 @@
 //! - 201: taken. 403: the key is wrong or the service is off. 422: Redmine will not have this mail
 //!   (unknown user, no permission, its own rules), and never will.
 //! - Redmine's own script sends a form that triples the size of attachments; multipart does not.
-//!   `email` must not be a file to Rails, so it has neither file name nor type.
+//!   `email` must not be a file to Rails, so it has no file name. Rack takes a field for UTF-8, and Rails answers 400 to
+//!   what is none (a mail in Latin-1 by `8bit`), unless its type names a charset: in ISO 8859-1 all bytes
+//!   are valid, and Redmine takes them as bytes.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +43,8 @@ pub(super) fn request(
     for (name, value) in fields {
         form.text(name, value);
     }
-    form.field("email", Piece::whole(message, Encoding::AsIs));
+    let content = Piece::whole(message, Encoding::AsIs);
+    form.typed("email", "text/plain; charset=ISO-8859-1", content);
     let (kind, body) = form.finish()?;
     Ok((headers([(CONTENT_TYPE, kind)]), body))
 }

@@ -159,17 +159,19 @@ impl Context {
     }
 
     pub(super) fn answered(&mut self, step: &Step, answer: &Answer) {
-        let text = String::from_utf8_lossy(&answer.body);
-        let mut told = json!({ "skipped": false, "status": answer.status, "text": text });
-        // Of what is no JSON, or was cut, there is no `json`: asking for it fails, and nothing is
-        // created because a search seems to have found nothing.
-        if let (Ok(json), Some(told)) = (
-            serde_json::from_slice::<Json>(&answer.body),
-            told.as_object_mut(),
-        ) {
-            told.insert("json".to_owned(), json);
+        let mut told = serde_json::Map::new();
+        told.insert("skipped".to_owned(), false.into());
+        told.insert("status".to_owned(), answer.status.into());
+        // Of an answer that is not all there is neither `text` nor `json`, and of what is no JSON no
+        // `json`: asking for them fails, and nothing is created because a search seems to have found nothing.
+        if answer.whole {
+            let text = String::from_utf8_lossy(&answer.body);
+            told.insert("text".to_owned(), text.into());
+            if let Ok(json) = serde_json::from_slice(&answer.body) {
+                told.insert("json".to_owned(), json);
+            }
         }
-        self.push(step, told);
+        self.push(step, Json::Object(told));
     }
 
     fn push(&mut self, step: &Step, answer: Json) {

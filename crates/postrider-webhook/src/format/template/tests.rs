@@ -62,6 +62,7 @@ fn answer(body: &str) -> Answer {
     Answer {
         status: 200,
         body: body.to_owned().into(),
+        whole: true,
     }
 }
 
@@ -228,6 +229,30 @@ fn a_step_is_left_out_where_its_condition_is_not_true() {
     for odd in ["", "<html>", "[{\"id\": 7}, {\"id"] {
         assert!(request(&steps, &data, &[answer(odd)]).is_err(), "{odd}");
     }
+}
+
+#[test]
+fn an_answer_that_is_not_all_there_is_not_searched() {
+    let steps = [
+        step("find"),
+        Step {
+            when: Some("id not in answers.find.text".to_owned()),
+            ..step("create")
+        },
+    ];
+    let cut = Answer {
+        whole: false,
+        ..answer("[1, 2]")
+    };
+    assert!(request(&steps, &json!({}), std::slice::from_ref(&cut)).is_err());
+    let steps = [
+        step("find"),
+        Step {
+            when: Some("not answers.find.json".to_owned()),
+            ..step("create")
+        },
+    ];
+    assert!(request(&steps, &json!({}), &[cut]).is_err());
 }
 
 #[test]
