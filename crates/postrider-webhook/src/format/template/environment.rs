@@ -3,7 +3,7 @@
 
 use minijinja::{
     AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value,
-    escape_formatter,
+    escape_formatter, filters, value::Kwargs,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -39,6 +39,7 @@ pub(super) fn new() -> Environment<'static> {
     });
     environment.set_formatter(format);
     environment.add_filter("urlencode", urlencode);
+    environment.add_filter("tojson", tojson);
     environment.add_filter("html", html);
     environment.add_filter("clip", clip);
     environment.add_filter("between", between);
@@ -150,7 +151,7 @@ fn told(error: &Error) -> String {
 }
 
 fn format(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
-    if !matches!(state.auto_escape(), AutoEscape::Custom(name) if name == URL) {
+    if !is_url(state) {
         return escape_formatter(out, state, value);
     }
     if value.is_undefined() {
@@ -160,6 +161,10 @@ fn format(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Res
         return Ok(out.write_str(value.as_str().unwrap_or_default())?);
     }
     Ok(out.write_str(&encoded(value)?)?)
+}
+
+fn is_url(state: &State<'_, '_>) -> bool {
+    matches!(state.auto_escape(), AutoEscape::Custom(name) if name == URL)
 }
 
 /// RFC 3986 section 2.3: everything but unreserved characters.
@@ -184,6 +189,20 @@ fn encoded(value: &Value) -> Result<String, Error> {
 /// In a URL every value is encoded as it is; there the filter changes nothing.
 fn urlencode(value: &Value) -> Result<Value, Error> {
     Ok(Value::from_safe_string(encoded(value)?))
+}
+
+/// MiniJinja's, whose text stands as it is wherever it is written; in a URL it is a value like any other.
+fn tojson(
+    state: &State<'_, '_>,
+    value: &Value,
+    indent: Option<Value>,
+    arguments: Kwargs,
+) -> Result<Value, Error> {
+    let json = filters::tojson(value, indent, arguments)?;
+    match json.as_str() {
+        Some(text) if is_url(state) => Ok(Value::from(text)),
+        Some(_) | None => Ok(json),
+    }
 }
 
 /// For text that goes into html.

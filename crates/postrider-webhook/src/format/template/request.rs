@@ -90,8 +90,10 @@ impl Request<'_> {
         let text = text.trim();
         let path = text.split(['?', '#']).next().unwrap_or_default();
         let dots = |segment: &str| {
+            // Some servers take an encoded slash for one.
             let plain = segment.to_ascii_lowercase().replace("%2e", ".");
-            matches!(plain.as_str(), "." | "..")
+            let plain = plain.replace("%2f", "/").replace("%5c", "/");
+            plain.split('/').any(|part| matches!(part, "." | ".."))
         };
         if path.split(['/', '\\']).any(dots) {
             return Err(self.failed("url", "a part of the path is `.` or `..`"));

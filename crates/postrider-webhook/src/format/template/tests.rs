@@ -108,6 +108,20 @@ fn values_are_escaped_for_the_place_where_they_stand() {
     );
 }
 
+#[test]
+fn json_in_a_url_is_one_value_like_any_other() {
+    let one = Step {
+        url: "find?criteria={{ {'a': data.s}|tojson }}&x=1".to_owned(),
+        ..step("one")
+    };
+    let made = request(&[one], &json!({ "s": "b#c?d+%41" }), &[]);
+    let url = made.unwrap().unwrap().url;
+    let pairs: Vec<_> = url.query_pairs().collect();
+    let value: Json = serde_json::from_str(&pairs[0].1).unwrap();
+    assert_eq!(value, json!({ "a": "b#c?d+%41" }));
+    assert_eq!(pairs[1].1, "1");
+}
+
 fn refused(one: Step, data: &Json) -> String {
     match request(&[one], data, &[]) {
         Err(RenderError::Other(why)) => why,
@@ -130,6 +144,9 @@ fn what_a_mail_says_never_leads_elsewhere() {
         ("{{ data.s|safe }}", "http://desk.example/api/x"),
         ("{{ data.s|safe }}", "https://user@desk.example/"),
         ("{{ data.s|safe }}", "a/%2E%2e/%2e./b"),
+        // Some servers take what is encoded for what it stands for.
+        ("tickets/{{ data.s }}/notes", "../../admin"),
+        ("tickets/{{ data.s }}/notes", "x\\..\\..\\admin"),
     ] {
         let why = refused(url(template), &json!({ "s": value }));
         assert!(why.contains("step 1 (`one`), `url`: "), "{why}");
