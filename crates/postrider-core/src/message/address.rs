@@ -43,12 +43,27 @@ pub(super) fn list<'v>(
         };
         line.push('\n');
         if let HeaderValue::Address(parsed) = MessageStream::new(line.as_bytes()).parse_address() {
+            let mut family = None;
             for address in parsed.iter() {
                 if found.len() >= max {
                     warnings.add(Warning::ListsCut);
                     break;
                 }
-                found.extend(one(address, warnings));
+                let Some(mut address) = one(address, warnings) else {
+                    continue;
+                };
+                // "Lee, Kim <kim@example.org>" without the quotes that it needs is one person.
+                if let (Some(_), Some(family), Some(given)) =
+                    (&address.address, family.take(), &address.name)
+                {
+                    found.pop();
+                    let name = format!("{family}, {given}");
+                    address.name = Some(short(&name, NAME_BYTES_MAX, warnings));
+                }
+                if address.address.is_none() {
+                    family.clone_from(&address.name);
+                }
+                found.push(address);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What is in a message that is kept: its header and texts out of its beginning, and where its
 //! attachments lie. However large it is, it goes by in pieces.
 
-use std::io;
+use std::{borrow::Cow, io};
 
 use postrider_core::message::{self, Decoder, Located, Locator, Message, ParseLimits};
 
@@ -37,6 +37,14 @@ pub struct File {
 }
 
 impl File {
+    /// A name for receivers that take no file without one.
+    pub fn name(&self) -> Cow<'_, str> {
+        match &self.located.filename {
+            Some(name) => name.into(),
+            None => format!("attachment-{}", self.located.index).into(),
+        }
+    }
+
     pub fn piece(&self, message: &RawMessage, encoding: Encoding) -> Piece {
         Piece::Part {
             message: message.clone(),

@@ -5,10 +5,14 @@
 //! - `MessageID` is Postmark's own id, so it is the event's id here; the message's own Message-ID is
 //!   among `Headers`, as with Postmark.
 //! - `RawEmail` is a string of characters: bytes of the message that are no UTF-8 become U+FFFD in it.
+//! - Consumers parse `Date` and store files by `Name`: what a mail lacks of them is the server's time, and a name.
 //! - One key is not Postmark's: `Postrider` says what was left out or changed.
+
+use std::borrow::Cow;
 
 use postrider_core::message::{Address, Message};
 use serde::{Deserialize, Serialize};
+use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 use url::Url;
 
 use super::{RenderError, Rendered, Source, contents::Budget, json, pieces::Pieces};
@@ -83,7 +87,7 @@ struct Inbound<'a> {
     #[serde(rename = "MessageID")]
     message_id: String,
     mailbox_hash: &'a str,
-    date: &'a str,
+    date: Cow<'a, str>,
     text_body: &'a str,
     html_body: &'a str,
     stripped_text_reply: &'static str,
@@ -96,7 +100,8 @@ impl<'a> Inbound<'a> {
     fn of(source: &Source<'_>, message: &'a Message, mailbox: &'a str) -> Self {
         let nobody = Full::default();
         let full = |list: &'a [Address]| list.iter().map(Full::of).collect::<Vec<_>>();
-        let from = message.from.first().map_or(nobody, Full::of);
+        let reachable = message.from.iter().find(|who| who.address.is_some());
+        let from = reachable.or(message.from.first()).map_or(nobody, Full::of);
         let recipient = message.delivered_to.first().map_or(mailbox, String::as_str);
         Self {
             from_name: from.name,
@@ -113,7 +118,7 @@ impl<'a> Inbound<'a> {
             subject: message.subject.as_deref().unwrap_or_default(),
             message_id: source.event.id.to_string(),
             mailbox_hash: hash(recipient),
-            date: message.date_raw.as_deref().unwrap_or_default(),
+            date: date(source, message),
             text_body: message.text.plain.as_deref().unwrap_or_default(),
             html_body: message.text.html.as_deref().unwrap_or_default(),
             stripped_text_reply: "",
@@ -154,6 +159,18 @@ impl<'a> Full<'a> {
     }
 }
 
+/// The sender's date as it is written, if it is one; else the server's.
+fn date<'a>(source: &Source<'_>, message: &'a Message) -> Cow<'a, str> {
+    match (&message.date, &message.date_raw) {
+        (Some(_), Some(written)) => written.into(),
+        _ => OffsetDateTime::from_unix_timestamp(source.event.time.seconds())
+            .ok()
+            .and_then(|time| time.format(&Rfc2822).ok())
+            .unwrap_or_default()
+            .into(),
+    }
+}
+
 /// What stands behind the plus sign of an address.
 fn hash(address: &str) -> &str {
     let local = address.rsplit_once('@').map_or("", |(local, _)| local);
@@ -178,7 +195,7 @@ fn list(people: &[Address]) -> String {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Attachment<'a> {
-    name: &'a str,
+    name: Cow<'a, str>,
     content_type: &'a str,
     content_length: u64,
     #[serde(rename = "ContentID")]
@@ -189,7 +206,7 @@ impl<'a> Attachment<'a> {
     fn of(file: &'a super::contents::File) -> Self {
         let located = &file.located;
         Self {
-            name: located.filename.as_deref().unwrap_or_default(),
+            name: file.name(),
             content_type: &located.content_type,
             content_length: file.size,
             content_id: located.content_id.as_deref().unwrap_or_default(),

@@ -331,3 +331,63 @@ async fn bytes_that_are_no_text_are_replaced_and_told() {
     let error = format.request(&ping, &[]).unwrap_err();
     assert_eq!(error, RenderError::NotAMessage(EventType::Ping));
 }
+
+/// What Postmark's consumers get of a message.
+async fn inbound(bytes: &[u8]) -> Value {
+    let data = stored(bytes, &message::ParseLimits::default());
+    let kept = Kept::of(data, RawMessage::Bytes(bytes.to_vec().into()), None).await;
+    let format = Format::Postmark(Postmark {
+        url: Url::parse("https://desk.example.org").unwrap(),
+        attachments_max: 1 << 20,
+    });
+    let request = format.request(&kept.source(), &[]).unwrap().unwrap();
+    read(&request.body).await
+}
+
+#[tokio::test]
+async fn odd_mails_have_every_key_that_consumers_rely_on() {
+    let bare = inbound(b"Subject: nothing else\r\n\r\nx\r\n").await;
+    assert_eq!(bare["From"], "");
+    assert_eq!(
+        bare["FromFull"],
+        json!({ "Email": "", "Name": "", "MailboxHash": "" })
+    );
+    assert_eq!(bare["Date"], "Thu, 01 Jan 1970 00:00:00 +0000");
+    assert_eq!(bare["OriginalRecipient"], "support@contoso.com");
+    let crowd = inbound(
+        b"From: nobody, Lee, Kim <kim@x.org>\r\nDate: soon\r\nDelivered-To: box+tag@x.org\r\n\
+          To: Team: a@x.org, \"B, b\" <b+h+i@x.org>;, undisclosed-recipients:;\r\n\r\nx",
+    )
+    .await;
+    assert_eq!(crowd["From"], "kim@x.org");
+    assert_eq!(crowd["Date"], "Thu, 01 Jan 1970 00:00:00 +0000");
+    assert_eq!(crowd["To"], "a@x.org, \"B, b\" <b+h+i@x.org>");
+    assert_eq!(crowd["ToFull"][1]["MailboxHash"], "h+i");
+    assert_eq!(crowd["MailboxHash"], "tag");
+    let files = inbound(
+        b"From: a@x.org\r\nContent-Type: multipart/mixed; boundary=o\r\n\r\n\
+          --o\r\nContent-Type: multipart/alternative; boundary=i\r\n\r\n\
+          --i\r\nContent-Type: text/html; charset=iso-8859-1\r\n\r\n<p>gr\xfcn</p>\r\n\
+          --i\r\nContent-Type: text/calendar; method=REQUEST\r\n\r\nBEGIN:VCALENDAR\r\n--i--\r\n\
+          --o\r\nContent-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\ninner\r\n\
+          --o\r\nContent-Type: application/ms-tnef; name=winmail.dat\r\n\r\nT\r\n\
+          --o\r\nContent-Type: image/png; name*=utf-8''%C3%A4.png\r\n\r\nP\r\n\
+          --o\r\nContent-Type: image/png; name=\"=?utf-8?Q?=C3=B6.png?=\"\r\n\r\nP\r\n--o--\r\n",
+    )
+    .await;
+    assert_eq!(files["HtmlBody"], "<p>grün</p>");
+    let names = files["Attachments"].as_array().unwrap().iter();
+    let names: Vec<_> = names.map(|file| file["Name"].as_str().unwrap()).collect();
+    let expected = [
+        "attachment-0",
+        "attachment-1",
+        "winmail.dat",
+        "ä.png",
+        "ö.png",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(
+        decoded(&files["Attachments"][1]["Content"]),
+        b"Subject: inner\r\n\r\ninner"
+    );
+}

@@ -85,6 +85,14 @@ fn names_keep_their_meaning_when_they_are_encoded() {
             vec![who("x<evil@b.example>", "j@b.example")],
         ),
         ("undisclosed-recipients:;", vec![]),
+        (
+            "Lee, Kim <kim@example.org>, b@example.org, Ann <a@example.org>",
+            vec![
+                who("Lee, Kim", "kim@example.org"),
+                who("", "b@example.org"),
+                who("Ann", "a@example.org"),
+            ],
+        ),
         ("<>", vec![]),
         ("just a name", vec![who("just a name", "")]),
         (

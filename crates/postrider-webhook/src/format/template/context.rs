@@ -59,10 +59,7 @@ fn chosen(contents: &Contents, budget: u64) -> (Vec<FileFacts>, Vec<FileFacts>) 
         .attachments
         .iter()
         .map(|file| FileFacts {
-            filename: match &file.located.filename {
-                Some(name) => name.clone(),
-                None => format!("attachment-{}", file.located.index),
-            },
+            filename: file.name().into_owned(),
             content_type: file.located.content_type.clone(),
             file: file.clone(),
         })
