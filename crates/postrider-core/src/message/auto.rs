@@ -30,24 +30,23 @@ pub(super) fn read(
         let text = reading.text(field.value, warnings);
         (!text.is_empty()).then_some(text)
     };
-    let word = |text: String| {
-        let word = text.split([';', ' ', '\t', '(']).next().unwrap_or_default();
-        let word = clip(word, WORD_BYTES_MAX).to_ascii_lowercase();
-        (!word.is_empty()).then_some(word)
-    };
     let auto_submitted = text("auto-submitted").and_then(word);
     let precedence = text("precedence").and_then(word);
     let list_id = text("list-id").map(|value| list_id(&value));
-    let listed = ["list-post", "list-unsubscribe", "list-help"]
-        .iter()
-        .any(|name| fields.iter().any(|field| field.is(name)));
+    let listed = fields.iter().any(Field::is_of_list);
     let null_path = text("return-path").map(|value| value == "<>");
     let failed = text("x-failed-recipients");
     let replies = [text("x-autoreply"), text("x-autorespond")]
         .into_iter()
         .flatten()
         .any(|value| !value.eq_ignore_ascii_case("no"));
-    let is_bounce = is_report(root, leaves) || is_old_bounce(from, null_path, failed.is_some());
+    let is_bounce =
+        is_report(root, leaves) || is_other_bounce(from, null_path, failed.is_some(), leaves);
+    let by_exchange = is_exchange_reply(
+        auto_submitted.as_deref(),
+        text("x-ms-exchange-generated-message-source"),
+        text("x-auto-response-suppress"),
+    );
     let calendar = leaves.iter().find(|leaf| leaf.head.is("text/calendar"));
     Auto {
         is_bounce,
@@ -63,6 +62,7 @@ pub(super) fn read(
         out_of_office: !root.is("multipart/report")
             && !is_bounce
             && (replies
+                || by_exchange
                 || auto_submitted.as_deref() == Some("auto-replied")
                 || precedence.as_deref() == Some("auto_reply")),
         is_calendar: calendar.is_some(),
@@ -73,6 +73,33 @@ pub(super) fn read(
     }
 }
 
+/// The first word, in small letters; comments before it are passed over (RFC 3834 section 5.2).
+fn word(text: String) -> Option<String> {
+    let mut rest = text.trim_start();
+    while let Some(comment) = rest.strip_prefix('(') {
+        rest = comment.split_once(')')?.1.trim_start();
+    }
+    let word = rest.split([';', ' ', '\t', '(']).next().unwrap_or_default();
+    let word = clip(word, WORD_BYTES_MAX).to_ascii_lowercase();
+    (!word.is_empty()).then_some(word)
+}
+
+/// An absence answer of Exchange, which calls its own `auto-generated` and not `auto-replied`. That
+/// it asks for no answer is no sign by itself: newsletters and tickets do so too.
+fn is_exchange_reply(
+    auto_submitted: Option<&str>,
+    source: Option<String>,
+    suppress: Option<String>,
+) -> bool {
+    let by_rules = source.is_some_and(|source| source.eq_ignore_ascii_case("mailbox rules agent"));
+    let suppress = suppress.unwrap_or_default();
+    let wants_none = suppress
+        .split(',')
+        .map(str::trim)
+        .any(|word| word.eq_ignore_ascii_case("all") || word.eq_ignore_ascii_case("oof"));
+    by_rules && wants_none && auto_submitted == Some("auto-generated")
+}
+
 /// The part's own parameter (RFC 6047 section 2.4), else the calendar's property (RFC 5545 section
 /// 3.7.2).
 fn calendar_method(leaf: &Leaf<'_>, warnings: &mut Warnings) -> Option<String> {
@@ -81,9 +108,10 @@ fn calendar_method(leaf: &Leaf<'_>, warnings: &mut Warnings) -> Option<String> {
         None => {
             let (start, _) =
                 decode_start(leaf.body, leaf.head.encoding, CALENDAR_BYTES_MAX, warnings);
-            let line = start
-                .split(|byte| *byte == b'\n')
-                .find_map(|line| line.strip_prefix(b"METHOD:"))?;
+            let line = start.split(|byte| *byte == b'\n').find_map(|line| {
+                let (name, value) = line.split_at_checked(b"METHOD:".len())?;
+                name.eq_ignore_ascii_case(b"METHOD:").then_some(value)
+            })?;
             one_line(String::from_utf8_lossy(line).into_owned(), warnings)
         }
     };
@@ -110,8 +138,14 @@ fn is_report(root: &Head, leaves: &[Leaf<'_>]) -> bool {
         }
 }
 
-/// Servers that write bounces in prose: from the mail system itself, and to nobody's reply.
-fn is_old_bounce(from: &[Address], null_path: Option<bool>, failed: bool) -> bool {
+/// Servers that write bounces in prose, and reports that something on the way has wrapped into another
+/// multipart: from the mail system itself, and to nobody's reply.
+fn is_other_bounce(
+    from: &[Address],
+    null_path: Option<bool>,
+    failed: bool,
+    leaves: &[Leaf<'_>],
+) -> bool {
     let system = from
         .iter()
         .filter_map(|from| from.address.as_deref())
@@ -119,5 +153,6 @@ fn is_old_bounce(from: &[Address], null_path: Option<bool>, failed: bool) -> boo
             let local = address.split('@').next().unwrap_or_default();
             local.eq_ignore_ascii_case("mailer-daemon") || local.eq_ignore_ascii_case("postmaster")
         });
-    system && (null_path == Some(true) || failed)
+    let told = leaves.iter().any(report::is_status);
+    (system && (null_path == Some(true) || failed || told)) || (told && null_path == Some(true))
 }

@@ -18,6 +18,12 @@ impl Field<'_> {
     pub(super) fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name)
     }
+
+    /// What mailing lists add (RFC 2369, RFC 2919, RFC 8058).
+    pub(super) fn is_of_list(&self) -> bool {
+        let start = self.name.get(.."list-".len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case("list-"))
+    }
 }
 
 #[derive(Debug)]

@@ -279,20 +279,18 @@ fn is_read(field: &Field<'_>) -> bool {
         "x-original-to",
         "envelope-to",
         "auto-submitted",
-        "list-id",
-        "list-post",
-        "list-unsubscribe",
-        "list-help",
         "precedence",
         "return-path",
         "x-failed-recipients",
         "x-autoreply",
         "x-autorespond",
+        "x-auto-response-suppress",
+        "x-ms-exchange-generated-message-source",
         "authentication-results",
         "content-type",
         "content-disposition",
         "content-transfer-encoding",
         "content-id",
     ];
-    NAMES.iter().any(|name| field.is(name))
+    field.is_of_list() || NAMES.iter().any(|name| field.is(name))
 }

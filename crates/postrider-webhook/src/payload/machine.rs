@@ -101,15 +101,17 @@ impl<'a> Authenticated<'a> {
             let mut said = results.iter().filter(|one| one.method == method);
             said.next().map(|one| one.result.as_str())
         };
-        // One good signature of several is enough (RFC 6376 section 6.1).
-        let signed = |one: &&AuthResult| one.method == "dkim" && one.result == "pass";
+        // One good signature of several is enough (RFC 6376 section 6.1), but of one field: what
+        // stands below the first that tells of DKIM may be the sender's own words.
+        let of_dkim = |one: &&AuthResult| one.method == "dkim";
+        let mut of_fields = fields.iter().map(|field| &field.results);
+        let first_of_dkim = of_fields.find(|all| all.iter().any(|one| of_dkim(&one)));
+        let good = |one: &&AuthResult| of_dkim(one) && one.result == "pass";
         Some(Self {
             authserv_id: &first.authserv_id,
             spf: said("spf"),
-            dkim: results
-                .iter()
-                .copied()
-                .find(signed)
+            dkim: first_of_dkim
+                .and_then(|all| all.iter().find(good))
                 .map(|one| one.result.as_str())
                 .or_else(|| said("dkim")),
             dmarc: said("dmarc"),

@@ -173,6 +173,10 @@ fn only_the_trusted_servers_word_on_the_sender_is_told() {
         ]})
     );
 
+    // A server that does not remove what is written in its name: the upper word counts.
+    let below = "Authentication-Results: mx.example; dkim=fail\r\nAuthentication-Results: mx.example; dkim=pass; spf=pass";
+    assert_eq!(authentication(below, Some("mx.example"))["dkim"], "fail");
+
     // Exchange Online tells no id; only the uppermost field can be its own.
     let exchange = "Authentication-Results: spf=pass; dmarc=fail";
     assert_eq!(authentication(exchange, Some("mx.example")), Value::Null);

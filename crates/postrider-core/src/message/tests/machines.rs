@@ -79,6 +79,31 @@ fn bounces_of_other_servers_are_bounces_and_no_absence_answers() {
     assert_eq!(bounce.original_message_id, None);
 }
 
+/// Gateways that add a footer put the report into a multipart of their own; the original is often
+/// without a Message-ID.
+#[test]
+fn a_wrapped_report_is_a_bounce_where_the_mail_system_sent_it() {
+    let wrapped = |header: &str| {
+        read(format!(
+            "{header}\r\nContent-Type: multipart/mixed; boundary=o\r\n\r\n--o\r\n\
+             Content-Type: multipart/report; report-type=delivery-status; boundary=i\r\n\r\n\
+             --i\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx\r\n\r\n\
+             Final-Recipient: rfc822; a@b.example\r\nAction: failed\r\nStatus: 5.7.1\r\n\r\n\
+             --i\r\nContent-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\nbody\r\n--i--\r\n\
+             --o\r\nContent-Type: text/plain\r\n\r\nScanned.\r\n--o--\r\n"
+        ))
+        .auto
+    };
+    let bounce = wrapped("From: postmaster@mx.example").bounce.unwrap();
+    assert_eq!(bounce.recipients[0].status.as_deref(), Some("5.7.1"));
+    assert_eq!(bounce.original_message_id, None);
+    assert!(wrapped("Return-Path: <>\r\nFrom: x@y.example").is_bounce);
+    assert!(
+        !wrapped("From: kim@example.org").is_bounce,
+        "somebody who asks about one"
+    );
+}
+
 #[test]
 fn a_hostile_report_stays_small() {
     let many: String = (0..5000)
@@ -113,6 +138,19 @@ fn absence_answers_are_known_by_headers_and_never_by_a_subject() {
         ("Precedence: auto_reply", true),
         ("Auto-Submitted: auto-generated", false),
         ("Auto-Submitted: no", false),
+        ("Auto-Submitted: (by (no means", false),
+        ("Auto-Submitted: (a comment) Auto-Replied; owner=x", true),
+        (
+            "Auto-Submitted: auto-generated\r\nX-Auto-Response-Suppress: All\r\n\
+             X-MS-Exchange-Generated-Message-Source: Mailbox Rules Agent",
+            true,
+        ),
+        (
+            "Auto-Submitted: auto-generated\r\nX-Auto-Response-Suppress: All\r\n\
+             X-MS-Exchange-Generated-Message-Source: Journal Agent",
+            false,
+        ),
+        ("X-Auto-Response-Suppress: DR, OOF, AutoReply", false),
         ("Subject: Out of office: back on Monday", false),
         ("Subject: Automatic reply: x", false),
     ] {
@@ -130,6 +168,9 @@ fn lists_are_known_by_any_of_their_fields() {
     let auto = |header: &str| read(format!("From: a@b.example\r\n{header}\r\n\r\nx")).auto;
     assert!(auto("List-Id: <l.example>").is_list);
     assert!(auto("List-Unsubscribe: <mailto:x@y.example>").is_list);
+    assert!(auto("LIST-Owner: <mailto:x@y.example>").is_list);
+    assert!(auto("List-Archive: <https://y.example>").is_list);
+    assert!(!auto("Listen: x").is_list);
     assert!(auto("Precedence: List").is_list);
     assert!(!auto("Precedence: bulk").is_list);
 }
@@ -146,6 +187,8 @@ fn an_invitation_tells_its_method() {
          QkVHSU46VkNBTEVOREFSDQpNRVRIT0Q6UkVQTFkNCkVORDpWQ0FMRU5EQVINCg==",
     );
     assert_eq!(inside.calendar_method.as_deref(), Some("REPLY"));
+    let small = with("Content-Type: text/calendar\r\n\r\nBEGIN:VCALENDAR\r\nmethod:cancel\r\n");
+    assert_eq!(small.calendar_method.as_deref(), Some("CANCEL"));
     let none = with("Content-Type: text/calendar\r\n\r\nBEGIN:VCALENDAR\r\nEND:VCALENDAR");
     assert!(none.is_calendar && none.calendar_method.is_none());
     assert!(
