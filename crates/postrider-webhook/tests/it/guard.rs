@@ -181,6 +181,35 @@ async fn an_endpoints_own_headers_are_sent_and_never_told() {
     assert!(headers.contains_key("webhook-signature"));
 }
 
+#[tokio::test]
+async fn a_receiver_that_shows_what_it_got_does_not_tell_us_our_secrets() {
+    let at = receiver::raw(|mut stream| async move {
+        let request = read_request(&mut stream).await;
+        let head = "HTTP/1.1 500 x\r\ncontent-encoding: gzip\r\nconnection: close\r\n\r\n";
+        write(&mut stream, head).await;
+        write(&mut stream, &String::from_utf8_lossy(&request)).await;
+    })
+    .await;
+    let mut headers = HeaderMap::new();
+    headers.insert("x-api-key", HeaderValue::from_static("key-word"));
+    let settings = Settings {
+        headers,
+        ..settings(&format!("http://{at}/path-word"))
+    };
+    let client = Client::new(&settings)
+        .unwrap()
+        .keeping_secret(["key-word", "path-word"].map(SecretString::from).to_vec());
+    let sent = send_with(&client, &settings.url).await;
+    assert!(sent.note.contains("POST /[redacted] HTTP/1.1"), "{sent:?}");
+    assert!(!sent.note.contains("-word"), "{sent:?}");
+    let answer = String::from_utf8_lossy(&sent.answer.unwrap().body).to_lowercase();
+    assert!(
+        answer.contains("x-api-key: key-word"),
+        "it is left as it came"
+    );
+    assert!(!answer.contains("accept-encoding"), "{answer}");
+}
+
 /// What a receiver that asks for certificates is made of.
 struct Pki {
     at: SocketAddr,

@@ -7,6 +7,7 @@
 mod answers;
 mod guard;
 mod hostile;
+mod http2;
 mod inside;
 mod products;
 mod receiver;
