@@ -186,6 +186,12 @@ def odoo(path, headers, body):
         return fault(1, "Traceback\nValueError: No possible route found for <int>3</int> <params>")
     if said == "broken":
         return fault(1, "Traceback\npsycopg2.OperationalError")
+    if said == "answer to a bounce":
+        # It is done with it, and has nothing to say: its XML-RPC cannot write that.
+        try:
+            xmlrpc.client.dumps((None,), methodresponse=True)
+        except TypeError as error:
+            return fault(1, f"Traceback (most recent call last):\nTypeError: {error}")
     take(message.data, model=fallback)
     # The number of the record: 3 is no fault.
     return 200, "text/xml", xmlrpc.client.dumps((3,), methodresponse=True)

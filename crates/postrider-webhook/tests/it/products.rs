@@ -313,7 +313,13 @@ async fn odoo_is_called_by_xml_rpc_and_its_faults_are_told_apart() {
         user: 2,
         model: model.map(str::to_owned),
     };
-    let subjects = ["help", "forbidden", "no alias", "broken"];
+    let subjects = [
+        "help",
+        "forbidden",
+        "no alias",
+        "broken",
+        "answer to a bounce",
+    ];
     let right = profile("production", None);
     let classes = judged(&product.base, &right, KEY, &subjects).await;
     let expected = [
@@ -321,6 +327,7 @@ async fn odoo_is_called_by_xml_rpc_and_its_faults_are_told_apart() {
         Class::Trouble,
         Class::Refused,
         Class::Failing,
+        Class::Delivered,
     ];
     assert_eq!(classes, expected);
     let desk = profile("production", Some("helpdesk.ticket"));

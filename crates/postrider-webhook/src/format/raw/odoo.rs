@@ -7,7 +7,10 @@
 //!   False, the message])`. The user is told by number.
 //! - The status is 200, and the body a value or a `<fault>`: code 3 is a wrong password, 4 a user
 //!   without the right to do it. `No possible route` means that no alias is there for this mail. A
-//!   Message-ID that Odoo has is passed over, and answered like a success.
+//!   Message-ID that Odoo has is passed over, and answered like a success (`False`). Of an answer to a bounce of its
+//!   own, and of mail that goes in circles, Odoo says `None` when it is done with it, which its XML-RPC cannot write: a
+//!   fault tells that.
+//! - XML-RPC is to be there until Odoo 22 (odoo.com/documentation, "External RPC API").
 //! - A fault's text holds what the sender wrote, but never as markup, so the codes can be trusted.
 
 use bytes::Bytes;
@@ -81,6 +84,7 @@ pub(super) fn answers() -> Vec<Rule> {
         holds("<int>3</int>", Class::Trouble),
         holds("<int>4</int>", Class::Trouble),
         holds("No possible route", Class::Refused),
+        holds("TypeError: cannot marshal None unless", Class::Delivered),
         holds("<fault>", Class::Failing),
         other_success(),
     ]
