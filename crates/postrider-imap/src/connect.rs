@@ -6,7 +6,6 @@ use std::{collections::VecDeque, io, net::SocketAddr, time::Duration};
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpStream, task::JoinSet, time::sleep};
-use tokio_rustls::TlsConnector;
 
 use crate::{
     conversation::{Conversation, FrontEnd, ignore, within},
@@ -19,6 +18,7 @@ use crate::{
     proxy,
     server::{Server, Tls},
     stream::Stream,
+    tls::TlsStream,
 };
 
 /// How long one address may stay silent before the next is tried beside it (RFC 8305 section 5).
@@ -140,9 +140,11 @@ async fn encrypted(server: &Server, tcp: TcpStream) -> Result<Stream, Error> {
     };
     let name = ServerName::try_from(server.host.clone())
         .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-    let connector = TlsConnector::from(server.tls_config.clone());
     within(server.deadlines.tls, "the TLS handshake", async {
-        let tls = connector.connect(name, tcp).await.map_err(failed)?;
+        let config = server.tls_config.clone();
+        let tls = TlsStream::connect(config, name, tcp)
+            .await
+            .map_err(failed)?;
         Ok(Stream::Tls(Box::new(tls)))
     })
     .await

@@ -8,7 +8,7 @@
 //! for an empty result, or hold memory by a server's choice. At most, one connection holds 16 KiB
 //! received and not yet framed, one response of 64 KiB (1 MiB where it is a SEARCH), 64 KiB of
 //! literals that nobody asked for, the UIDs of one search (4 bytes each, at most 1,000,000), and what
-//! [`read::Memory`] allows for bodies. While idle it holds none of these: about 11 KiB with TLS,
+//! [`read::Memory`] allows for bodies. While idle it holds none of these: about 8 KiB with TLS,
 //! nearly all of it the TLS session's own.
 
 pub mod error;
@@ -19,6 +19,7 @@ pub mod parse;
 
 mod conversation;
 mod stream;
+mod tls;
 
 mod auth;
 pub mod change;

@@ -10,6 +10,7 @@
 mod script;
 
 mod changes;
+mod encryption;
 mod folders;
 mod hoodiecrow;
 mod hostile;

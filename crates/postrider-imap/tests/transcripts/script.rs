@@ -332,12 +332,22 @@ fn certificate() -> &'static Certificate {
     })
 }
 
+/// Both versions.
+const VERSIONS: &[&rustls::SupportedProtocolVersion] =
+    &[&rustls::version::TLS13, &rustls::version::TLS12];
+
 pub(crate) fn client_config() -> Arc<rustls::ClientConfig> {
+    client_config_of(VERSIONS)
+}
+
+pub(crate) fn client_config_of(
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Arc<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certificate().chain.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
@@ -345,10 +355,16 @@ pub(crate) fn client_config() -> Arc<rustls::ClientConfig> {
 }
 
 fn server_config() -> Arc<rustls::ServerConfig> {
+    server_config_of(VERSIONS)
+}
+
+pub(crate) fn server_config_of(
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Arc<rustls::ServerConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(certificate().key.clone()));
     let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![certificate().chain.clone()], key)
