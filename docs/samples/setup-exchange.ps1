@@ -17,7 +17,7 @@
 #    Enterprise applications > the application > Object ID. NOT the one of App registrations:
 #    Exchange takes that one too, and refuses every login.
 #    Given: aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee. It has to be the oid of the application's tokens:
-#    postrider token CREDENTIAL shows it as soon as tokens come.
+#    postrider token contoso shows it as soon as tokens come.
 # 5. This script, once, by an Exchange administrator
 #    Save it as setup.ps1. Install-Module ExchangeOnlineManagement -Scope CurrentUser; no Azure
 #    subscription is needed. It asks for a login, and may be run again at any time.

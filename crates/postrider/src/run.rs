@@ -276,6 +276,10 @@ pub enum Ended {
     Failed,
 }
 
+fn listening(at: Option<std::net::SocketAddr>) -> String {
+    at.map_or_else(|| "off".to_owned(), |at| at.to_string())
+}
+
 /// `postrider run`: until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 pub async fn run(config_path: PathBuf, config: Config) -> Result<Ended, StartError> {
     let telemetry = Arc::new(Telemetry::new().context("metrics")?);
@@ -283,7 +287,14 @@ pub async fn run(config_path: PathBuf, config: Config) -> Result<Ended, StartErr
     let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
     let mut hangup = signal(SignalKind::hangup()).context("signals")?;
     let daemon = Daemon::start(config, config_path, telemetry).await?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), mailboxes = daemon.shared.config().mailboxes.len(), http = ?daemon.http, links = ?daemon.links, admin_tcp = ?daemon.admin_tcp, "postrider runs");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        mailboxes = daemon.shared.config().mailboxes.len(),
+        http = listening(daemon.http),
+        links = listening(daemon.links),
+        admin_tcp = listening(daemon.admin_tcp),
+        "postrider runs"
+    );
     heartbeat::notify(&[sd_notify::NotifyState::Ready]);
     let dispatcher_failed = daemon.shared.dispatcher.fatal();
     let ended = loop {

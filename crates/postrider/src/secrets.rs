@@ -121,6 +121,15 @@ impl SecretList {
             .map(|error| format!("{error}; hint: {}", hint(error)))
     }
 
+    /// With `text` in place of what cannot be read: for requests that are shown and never sent.
+    pub fn filled(&self, text: &str) -> Self {
+        let filled = self.0.iter().map(|secret| match secret {
+            Secret::Missing(_) => Secret::Live(SecretString::from(text)),
+            Secret::Live(_) | Secret::Kept(..) => secret.clone(),
+        });
+        Self(filled.collect())
+    }
+
     fn same_values(&self, other: &Self) -> bool {
         let exposed =
             |secret: &Secret| secret.value().map(|value| value.expose_secret().to_owned());

@@ -105,15 +105,20 @@ impl Client {
         }
     }
 
-    /// A socket, or a URL where it looks like one.
+    /// A socket (also as `unix:PATH`, as the configuration writes it), or a URL where it looks like one.
     pub(crate) fn at(place: PathBuf) -> Result<Self, Failure> {
         let text = place.to_string_lossy();
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Ok(Self::new(PathBuf::from(path)));
+        }
         if !text.starts_with("http://") && !text.starts_with("https://") {
             return Ok(Self::new(place));
         }
         let url = Url::parse(&text)
             .map_err(|error| Failure::new(Exit::Failed, format!("--socket {text}: {error}")))?;
-        let token = std::env::var(TOKEN).ok().map(SecretString::from);
+        let token = std::env::var(TOKEN).ok();
+        let token = token.filter(|token| !token.trim().is_empty());
+        let token = token.map(SecretString::from);
         Ok(Self {
             at: At::Url(url, token),
         })
@@ -123,6 +128,16 @@ impl Client {
         match &self.at {
             At::Socket(socket) => socket.display().to_string(),
             At::Url(url, _) => url.origin().ascii_serialization(),
+        }
+    }
+
+    /// Where to look when nothing comes back.
+    fn look(&self) -> &'static str {
+        match &self.at {
+            At::Socket(_) => "look into its log",
+            At::Url(..) => {
+                "does it run there, and is it reached at `[admin.tcp] listen` or by the proxy before it?"
+            }
         }
     }
 
@@ -163,8 +178,9 @@ impl Client {
         let (status, body) = match exchanged {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
-                let error = format!("the daemon at {} did not answer: {error}", self.name());
-                return Err(Failure::new(Exit::Unreachable, error).hint("look into its log"));
+                let why = causes(error.as_ref());
+                let error = format!("the daemon at {} did not answer: {why}", self.name());
+                return Err(Failure::new(Exit::Unreachable, error).hint(self.look()));
             }
             Err(_) => {
                 let seconds = ANSWER_TIME_MAX.as_secs();
@@ -172,12 +188,18 @@ impl Client {
                     "the daemon at {} did not answer within {seconds} s",
                     self.name()
                 );
-                return Err(Failure::new(Exit::Unreachable, error).hint("look into its log"));
+                return Err(Failure::new(Exit::Unreachable, error).hint(self.look()));
             }
         };
         let json = serde_json::from_slice::<Value>(&body).ok();
         if !status.is_success() {
-            return Err(refusal(status, json));
+            let failure = refusal(status, json);
+            return Err(match (&self.at, status) {
+                (At::Url(..), StatusCode::UNAUTHORIZED) => failure.hint(format!(
+                    "set {TOKEN} to a token that `postrider admin token create` printed"
+                )),
+                (At::Url(..) | At::Socket(_), _) => failure,
+            });
         }
         match json {
             Some(json) => Ok(Answer {
@@ -211,6 +233,17 @@ async fn connect(path: &Path) -> Result<UnixStream, Failure> {
 }
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// An error with what it comes from: that alone says whether a name, a port or a certificate is wrong.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
 
 async fn exchange(
     stream: UnixStream,

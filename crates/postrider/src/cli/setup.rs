@@ -162,6 +162,7 @@ fn gather(args: &SetupExchange, config: Option<&Config>) -> Result<Exchange, Fai
         .or_else(|| of_known(|k| &k.object_id));
     let cloud = args.cloud.map(Into::into);
     Ok(Exchange {
+        credential: known.as_ref().map(|known| known.name.clone()),
         cloud: cloud
             .or(known.as_ref().map(|known| known.cloud))
             .unwrap_or(Cloud::Global),

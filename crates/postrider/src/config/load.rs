@@ -2,7 +2,7 @@
 //! only module that knows figment. Nothing here judges what the keys mean.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -131,7 +131,13 @@ fn read(file: &Path, shape: &Shape, gathered: &mut Gathered) -> Option<Dict> {
         }
         Ok(_) => {}
         Err(error) => {
-            let hint = "give the file with --config, or set POSTRIDER_CONFIG";
+            let hint = match error.kind() {
+                io::ErrorKind::NotFound => {
+                    "write it (`postrider demo` prints one to begin with), or name another with --config or POSTRIDER_CONFIG; \
+                     without them it is ./postrider.toml, else /etc/postrider/postrider.toml"
+                }
+                _ => "give the file with --config, or set POSTRIDER_CONFIG",
+            };
             return refuse(Problem::new(whole, format!("cannot be read: {error}")).hint(hint));
         }
     }

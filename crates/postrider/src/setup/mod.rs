@@ -19,6 +19,8 @@ use crate::config::Cloud;
 /// What is to be set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchange {
+    /// The credential's name in the configuration, where there is one.
+    pub credential: Option<String>,
     pub cloud: Cloud,
     pub tenant: Tenant,
     /// `None`: the script says where it is to be filled in, and does nothing before it is.

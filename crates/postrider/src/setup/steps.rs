@@ -142,8 +142,10 @@ fn object_id(setup: &Exchange) -> Step {
         ],
     );
     step.lines.push(known);
-    step.lines
-        .push("postrider token CREDENTIAL shows it as soon as tokens come.".to_owned());
+    step.lines.push(format!(
+        "postrider token {} shows it as soon as tokens come.",
+        setup.credential.as_deref().unwrap_or("CREDENTIAL")
+    ));
     step
 }
 

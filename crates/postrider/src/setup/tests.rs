@@ -23,6 +23,7 @@ fn addresses(all: &[&str]) -> Vec<Address> {
 
 fn contoso() -> Exchange {
     Exchange {
+        credential: Some("contoso".to_owned()),
         cloud: Cloud::Global,
         tenant: Tenant::parse("contoso.onmicrosoft.com").unwrap(),
         client_id: ClientId::parse("11111111-2222-3333-4444-555555555555").ok(),

@@ -6,7 +6,7 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 pub(crate) struct TestRoute {
-    /// A message (RFC 5322)
+    /// A message (RFC 5322); - for standard input
     #[arg(value_name = "FILE.eml")]
     pub(crate) file: PathBuf,
     /// The mailbox that it would come from [default: the only one]
@@ -19,7 +19,7 @@ pub(crate) struct TestRoute {
 
 #[derive(Debug, Args)]
 pub(crate) struct SendTest {
-    /// A message (RFC 5322)
+    /// A message (RFC 5322); - for standard input
     #[arg(value_name = "FILE.eml")]
     pub(crate) file: PathBuf,
     /// Where to post the event

@@ -113,7 +113,9 @@ impl<'a> Findings<'a> {
         if path.is_absolute() || self.base == Path::new(".") {
             return path.to_owned();
         }
-        self.base.join(path)
+        // `./x` as well, without the dot in what is told of it.
+        let plain = path.strip_prefix(".").unwrap_or(path);
+        self.base.join(plain)
     }
 
     fn ca_file(&mut self, path: &str, text: Option<&String>) -> Option<PathBuf> {

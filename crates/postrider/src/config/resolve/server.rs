@@ -176,6 +176,16 @@ impl<'a> Servers<'a> {
                 let preset = PRESETS.iter().find(|preset| preset.name == name);
                 let server = match preset {
                     Some(_) => self.build(path, &written, findings),
+                    None if name.contains('.') => {
+                        let what = format!("`{path}` is `{name}`, which is a host, not a name");
+                        let preset = PRESETS.iter().find(|preset| preset.host == Some(name));
+                        let hint = match preset {
+                            Some(preset) => format!("write \"{}\"", preset.name),
+                            None => format!("write {{ host = \"{name}\" }}"),
+                        };
+                        findings.error(path, what, &hint);
+                        return None;
+                    }
                     None => {
                         let own = self.raw.servers.keys().map(String::as_str);
                         let known = own.chain(PRESETS.iter().map(|preset| preset.name));

@@ -50,7 +50,11 @@ pub(super) fn store(raw: &raw::Store, findings: &mut Findings<'_>) -> StoreConfi
         Some(rest) => rest.strip_prefix("//").unwrap_or(rest),
         None => {
             let what = format!("`store.url` is `{}`: only sqlite is there", raw.url);
-            findings.error("store.url", what, hint);
+            let hint = match raw.url.contains(':') {
+                true => hint.to_owned(),
+                false => format!("write sqlite:{}", raw.url),
+            };
+            findings.error("store.url", what, &hint);
             "postrider.db"
         }
     };

@@ -209,6 +209,18 @@ fn a_name_that_is_not_there_is_told_with_the_nearest_one() {
   hint: add [servers.exchange], or use one of: exchange-online, exchange-gcc-high, exchange-dod, exchange-china, gmail, yahoo, aol, fastmail, icloud, dovecot"#,
     );
     error(
+        r#"{ host = "imap.example.org" }"#,
+        r#""outlook.office365.com""#,
+        r#"c.toml:11: `mailboxes.lab.server` is `outlook.office365.com`, which is a host, not a name
+  hint: write "exchange-online""#,
+    );
+    error(
+        r#"{ host = "imap.example.org" }"#,
+        r#""imap.example.org""#,
+        r#"c.toml:11: `mailboxes.lab.server` is `imap.example.org`, which is a host, not a name
+  hint: write { host = "imap.example.org" }"#,
+    );
+    error(
         r#"host = "imap.example.org""#,
         r#"preset = "exchange""#,
         r#"c.toml:11: `mailboxes.lab.server.preset`: there is no preset `exchange`

@@ -9,7 +9,8 @@ fn a_file_that_cannot_be_read_is_told() {
     assert_eq!(
         world.errors(),
         "c.toml: cannot be read: No such file or directory (os error 2)\n  \
-         hint: give the file with --config, or set POSTRIDER_CONFIG"
+         hint: write it (`postrider demo` prints one to begin with), or name another with --config or \
+         POSTRIDER_CONFIG; without them it is ./postrider.toml, else /etc/postrider/postrider.toml"
     );
 }
 
