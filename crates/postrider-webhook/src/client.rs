@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use crate::{
     address, answer,
+    failure::{chain, classify},
     format::{Answer, Rendered},
     sign::Signer,
 };
@@ -394,94 +395,4 @@ fn note(status: u16, class: Class, start: &[u8], secrets: &[SecretString]) -> St
             }
         }
     }
-}
-
-/// What kind of failure it is, and in words that carry no URL.
-fn classify(error: reqwest::Error) -> (Failure, String) {
-    let error = error.without_url();
-    let mut refused = None;
-    let mut not_resolved = false;
-    let mut tls = false;
-    let mut unsent = false;
-    walk(&error, &mut |cause| {
-        refused = refused.take().or_else(|| {
-            cause
-                .downcast_ref::<address::AddressRefused>()
-                .map(ToString::to_string)
-        });
-        not_resolved |= cause.is::<address::NotResolved>();
-        tls |= cause.is::<rustls::Error>();
-        unsent |= cause
-            .downcast_ref::<hyper::Error>()
-            .is_some_and(hyper::Error::is_canceled);
-    });
-    if let Some(refused) = refused {
-        return (Failure::AddressRefused, refused);
-    }
-    let (failure, words) = if error.is_builder() {
-        (Failure::Unsendable, "the request cannot be built")
-    } else if not_resolved || error.is_dns() {
-        (Failure::Dns, "the name cannot be resolved")
-    } else if tls {
-        (Failure::Tls, "TLS failed")
-    } else if error.is_connect() {
-        (
-            Failure::Connect,
-            if error.is_timeout() {
-                "no connection in time"
-            } else {
-                "no connection"
-            },
-        )
-    } else if error.is_timeout() {
-        (Failure::Timeout, "no answer in time")
-    } else if unsent {
-        (
-            Failure::ResetBefore,
-            "the connection ended before the request was sent",
-        )
-    } else {
-        (
-            Failure::ResetAfter,
-            "the connection ended after the request was sent, it may have been taken",
-        )
-    };
-    (
-        failure,
-        format!("{words}: {}", answer::excerpt(root(&error).as_bytes(), &[])),
-    )
-}
-
-/// Visits an error and everything behind it, also what an IO error wraps.
-fn walk(
-    error: &(dyn std::error::Error + 'static),
-    visit: &mut impl FnMut(&(dyn std::error::Error + 'static)),
-) {
-    visit(error);
-    if let Some(wrapped) = error
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref)
-    {
-        walk(wrapped, visit);
-    } else if let Some(source) = error.source() {
-        walk(source, visit);
-    }
-}
-
-/// The innermost cause.
-fn root(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = String::new();
-    walk(error, &mut |cause| text = cause.to_string());
-    text
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    walk(error, &mut |cause| {
-        let text = cause.to_string();
-        if parts.last() != Some(&text) {
-            parts.push(text);
-        }
-    });
-    parts.join(": ")
 }

@@ -13,3 +13,5 @@ pub mod verify;
 pub mod address;
 pub mod answer;
 pub mod client;
+
+mod failure;

@@ -273,6 +273,7 @@ async fn a_client_certificate_is_shown_to_a_receiver_that_asks_for_one() {
     };
     let sent = send(&without).await;
     assert_eq!(failure(&sent), Failure::Tls, "{sent:?}");
+    assert!(sent.note.contains("set `client_certificate`"), "{sent:?}");
     let (certificate, key) = &pki.client;
     let with = Settings {
         identity: Some(SecretString::from(format!("{certificate}\n{key}"))),

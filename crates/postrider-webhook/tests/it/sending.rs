@@ -487,7 +487,9 @@ async fn a_certificate_is_believed_by_its_own_authority_and_name_alone() {
         ca_file: Some(other.path().to_owned()),
         ..https("localhost")
     };
-    assert_eq!(failure(&send(&unknown).await), Failure::Tls);
+    let unknown = send(&unknown).await;
+    assert_eq!(failure(&unknown), Failure::Tls);
+    assert!(unknown.note.contains("hint: a private one"), "{unknown:?}");
 }
 
 #[tokio::test]
