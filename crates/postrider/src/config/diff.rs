@@ -153,6 +153,7 @@ fn restart_needed(old: &Config, new: &Config) -> Vec<String> {
         ("http.listen", old.http != new.http),
         ("admin.listen", old.admin.socket != new.admin.socket),
         ("admin.tcp", old.admin.tcp != new.admin.tcp),
+        ("links.listen", links_at(old) != links_at(new)),
         ("log", old.log != new.log),
         ("limits", old.limits != new.limits),
     ]
@@ -160,6 +161,11 @@ fn restart_needed(old: &Config, new: &Config) -> Vec<String> {
     .filter(|(_, differs)| *differs)
     .map(|(name, _)| name.to_owned())
     .collect()
+}
+
+/// The listener is bound once; the other keys of links are looked up when they are needed.
+fn links_at(config: &Config) -> Option<std::net::SocketAddr> {
+    config.links.as_ref().map(|links| links.listen)
 }
 
 /// One line per piece: `+` added, `~` changed, `-` removed, `!` needs a restart.

@@ -36,8 +36,8 @@ upper case with `_` for `-`, lists with commas (or as TOML: `[\"a\", \"b\"]`).
 A line end at the end of a file is no part of the secret.
 
 **Reload** (SIGHUP or `postrider reload`) takes up credentials, endpoints, mailboxes and
-`network`; `instance`, `store`, `http`, `admin`, `log` and `limits` need a restart. `postrider
-reload --dry-run` says what differs.
+`network`; `instance`, `store`, `http`, `admin`, `links.listen`, `log` and `limits` need a restart.
+`postrider reload --dry-run` says what differs.
 ";
 
 const PRESETS: &str = "

@@ -46,6 +46,26 @@ pub(super) fn after(
     })
 }
 
+/// A message that is moved gets a new UID, and is a new message where it comes to lie: in a folder
+/// that is watched it would be sent again, moved again, and so on for ever.
+pub(super) fn target_is_not_watched(
+    path: &str,
+    after: &After,
+    folders: &[FolderName],
+    findings: &mut Findings<'_>,
+) {
+    let AfterAction::MoveTo(target) = &after.action else {
+        return;
+    };
+    if folders.contains(target) {
+        let path = format!("{path}.move_to");
+        let what = format!(
+            "`{path}` is `{target}`, a folder that is watched: what is moved there would be new, and sent again"
+        );
+        findings.error(&path, what, "move to a folder that is not in `folders`");
+    }
+}
+
 fn action(path: &str, written: &raw::After, findings: &mut Findings<'_>) -> Option<AfterAction> {
     match (&written.move_to, &written.add_flag, &written.keyword) {
         (Some(folder), None, None) => {
@@ -56,7 +76,12 @@ fn action(path: &str, written: &raw::After, findings: &mut Findings<'_>) -> Opti
                 findings.error(&path, what, "write its full name, as the server has it");
                 return None;
             }
-            Some(AfterAction::MoveTo(FolderName::new(folder.as_str())))
+            // RFC 3501 section 5.1: INBOX is the same in any case, other names are not.
+            let name = match folder.eq_ignore_ascii_case("inbox") {
+                true => "INBOX",
+                false => folder.as_str(),
+            };
+            Some(AfterAction::MoveTo(FolderName::new(name)))
         }
         (None, Some(flag), None) => {
             let known = ["\\Seen", "\\Flagged", "\\Answered"];

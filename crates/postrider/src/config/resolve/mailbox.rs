@@ -153,6 +153,9 @@ impl<'a> Resolver<'a> {
         let (written, path) = source.pick("after", |settings| settings.after.as_ref());
         let after =
             written.and_then(|written| super::after::after(&path, written, &endpoints, findings));
+        if let (Some(after), Some(folders)) = (&after, &folders) {
+            super::after::target_is_not_watched(&path, after, folders, findings);
+        }
         let places = server.connections_per_mailbox as usize;
         if after.is_some() && folders.as_ref().is_some_and(|all| all.len() >= places) {
             let what = format!(

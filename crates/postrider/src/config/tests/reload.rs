@@ -51,6 +51,23 @@ fn what_only_a_restart_changes_is_told() {
 }
 
 #[test]
+fn a_listener_of_links_that_moves_needs_a_restart_and_its_key_does_not() {
+    let links = |port: u16, key: &str| {
+        format!(
+            "[links]\nlisten = \"127.0.0.1:{port}\"\npublic_url = \"https://l.example.org\"\nkey = {{ env = \"{key}\" }}\n\n[mailboxes.lab]"
+        )
+    };
+    let with = |port, key| spoiled("[mailboxes.lab]", &links(port, key)).load().config;
+    let before = with(9421, "LAB_PASSWORD");
+    let moved = diff(&before, &with(9422, "LAB_PASSWORD"));
+    assert_eq!(moved.restart_needed, ["links.listen"]);
+    let rekeyed = diff(&before, &with(9421, "TICKETS_SECRET"));
+    assert!(rekeyed.restart_needed.is_empty());
+    let new = diff(&super::good().load().config, &before);
+    assert_eq!(new.restart_needed, ["links.listen"]);
+}
+
+#[test]
 fn a_changed_server_and_endpoint_are_each_seen() {
     let changes = changes(
         "secret = { env = \"TICKETS_SECRET\" }\n\n[mailboxes.lab]\naddress = \"lab@example.org\"\nserver = { host = \"imap.example.org\" }",

@@ -89,6 +89,10 @@ fn what_follows_delivery_names_an_endpoint_of_the_mailbox_and_one_thing() {
             "endpoint = \"tickets\", move_to = \"\\\\Trash\"",
             "no name of a folder",
         ),
+        (
+            "endpoint = \"tickets\", move_to = \"inbox\"",
+            "a folder that is watched",
+        ),
     ] {
         let errors = spoiled(LAST, &after(written)).errors();
         assert!(errors.contains(what), "{written}: {errors}");
