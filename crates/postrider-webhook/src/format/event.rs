@@ -66,7 +66,10 @@ impl Event {
     }
 
     pub fn needs_contents(&self) -> bool {
-        matches!(self.attachments, Attachments::Inline { .. })
+        match self.attachments {
+            Attachments::Metadata => false,
+            Attachments::Inline { .. } | Attachments::Link => true,
+        }
     }
 
     pub(super) fn request(&self, source: &Source<'_>) -> Result<Rendered, RenderError> {
@@ -167,6 +170,17 @@ impl Event {
             data.json(&link)?;
             data.push("}");
         }
+        for (number, file) in unlisted(source, list.len()).iter().enumerate() {
+            data.push(if number + list.len() > 0 { "," } else { "" });
+            let link = self.link(source, Target::Part(file.located.index));
+            data.json(&Unlisted {
+                href: link.as_deref(),
+                ..Unlisted::of(file)
+            })?;
+            data.reopen();
+            data.push(",");
+            content(data, Err("linked"));
+        }
         data.push("]");
         Ok(())
     }
@@ -191,6 +205,13 @@ fn whole(data: &mut Pieces, raw: Option<&RawMessage>) -> Result<(), RenderError>
     Ok(())
 }
 
+/// Of a large message the event knows only what its beginning holds.
+fn unlisted<'a>(source: &Source<'a>, listed: usize) -> &'a [File] {
+    let found = source.raw.and(source.contents);
+    let all = found.map_or(&[][..], |contents| &contents.attachments);
+    all.get(listed..).unwrap_or_default()
+}
+
 /// The list of attachments, with the bytes of those that fit.
 fn files(
     data: &mut Pieces,
@@ -201,9 +222,6 @@ fn files(
     let list: Vec<Object<'_>> = read(stored.get().as_bytes())?;
     let found = source.raw.zip(source.contents);
     let mut budget = Budget::new(bytes_max);
-    let contents = found.map_or(&[][..], |(_, contents)| &contents.attachments);
-    // Of a large message the event knows only what its beginning holds.
-    let unlisted = contents.get(list.len()..).unwrap_or_default();
     data.push("[");
     for (number, Object(keys)) in list.iter().enumerate() {
         data.push(if number > 0 { ",{" } else { "{" });
@@ -220,7 +238,7 @@ fn files(
         }
         content(data, included(keys, found, &mut budget));
     }
-    for (number, file) in unlisted.iter().enumerate() {
+    for (number, file) in unlisted(source, list.len()).iter().enumerate() {
         data.push(if number + list.len() > 0 { "," } else { "" });
         data.json(&Unlisted::of(file))?;
         data.reopen();

@@ -68,6 +68,29 @@ pub struct Answer {
     pub whole: bool,
 }
 
+/// A request as far as it is known before anything is sent.
+#[derive(Clone, Debug)]
+pub struct Foreseen {
+    /// The template's step.
+    pub step: Option<String>,
+    /// It is sent only where this is true, which asks for an answer.
+    pub only_if: Option<String>,
+    pub shape: Shape,
+}
+
+#[derive(Clone, Debug)]
+pub enum Shape {
+    /// What answers would tell stands in it as `[answers.STEP.…]`.
+    Request(Rendered),
+    /// Too much hangs on answers: its templates, by their keys, as they are written.
+    Written {
+        method: Method,
+        templates: Vec<(String, String)>,
+    },
+    /// It cannot be made of this event.
+    Fails(String),
+}
+
 /// Why an event cannot be put into this form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
@@ -122,10 +145,11 @@ impl Format {
         }
     }
 
-    /// How much of an answer the requests after it need.
+    /// How much of an answer's body has to be seen: for what it means, or for the requests after it.
     pub fn answer_bytes_max(&self) -> Option<usize> {
         match self {
-            Self::Event(_) | Self::Postmark(_) | Self::Raw(_) => None,
+            Self::Event(_) | Self::Postmark(_) => None,
+            Self::Raw(_) => Some(raw::ANSWER_BYTES_MAX),
             Self::Template(_) => Some(template::ANSWER_BYTES_MAX),
         }
     }
@@ -153,6 +177,23 @@ impl Format {
             Self::Raw(raw) => raw.request(source).map(Some),
             Self::Template(template) => template.request(source, answers),
         }
+    }
+}
+
+impl Format {
+    /// All requests that the event would become; empty: none.
+    pub fn foresee(&self, source: &Source<'_>) -> Result<Vec<Foreseen>, RenderError> {
+        if let Self::Template(template) = self {
+            return template.foresee(source);
+        }
+        let request = self.request(source, &[])?.into_iter();
+        Ok(request
+            .map(|request| Foreseen {
+                step: None,
+                only_if: None,
+                shape: Shape::Request(request),
+            })
+            .collect())
     }
 }
 

@@ -20,6 +20,7 @@ use postrider_webhook::{
         event::{Attachments, Event, Texts},
         postmark::Postmark,
     },
+    link::{Keys, Linker, Target},
     payload::{self, MailboxRef, MessageContext},
     sign::Signer,
 };
@@ -147,12 +148,21 @@ impl Kept {
     }
 
     async fn event(&self, texts: Texts, attachments: Attachments) -> Value {
+        self.linked_event(texts, attachments, None).await
+    }
+
+    async fn linked_event(
+        &self,
+        texts: Texts,
+        attachments: Attachments,
+        linker: Option<Linker>,
+    ) -> Value {
         let url = Url::parse("https://desk.example.org/hook").unwrap();
         let format = Format::Event(Event {
             url,
             texts,
             attachments,
-            linker: None,
+            linker,
         });
         let request = || format.request(&self.source(), &[]).unwrap().unwrap();
         assert_eq!(request().body, request().body);
@@ -249,6 +259,41 @@ async fn a_message_that_was_parsed_in_part_gives_its_attachments_whole() {
         "included": true, "omitted_reason": null, "content": null,
     });
     assert_eq!(last, expected);
+}
+
+/// What a large message has beyond its beginning is no less attached to it.
+#[tokio::test]
+async fn every_attachment_of_a_message_that_was_parsed_in_part_has_a_link() {
+    let key = [SecretString::from("0123456789abcdef0123456789abcdef")];
+    let keys = Keys::new(&key).unwrap();
+    let linker = Linker {
+        keys: keys.clone(),
+        public_url: Url::parse("https://links.example.org").unwrap(),
+        life: std::time::Duration::from_secs(60),
+    };
+    let kept = Kept::in_file().await;
+    let (texts, link) = (Texts::Text, Attachments::Link);
+    let event = kept.linked_event(texts, link, Some(linker)).await;
+    let files = event["data"]["attachments"].as_array().unwrap();
+    assert_eq!(files.len(), 3);
+    for (index, file) in (0u32..).zip(files) {
+        assert_eq!(file["omitted_reason"], "linked");
+        assert_eq!(
+            (&file["included"], &file["index"]),
+            (&json!(false), &json!(index))
+        );
+        let url = Url::parse(file["href"].as_str().unwrap()).unwrap();
+        let source = kept.source();
+        let led = keys.verify(url.path(), url.query().unwrap(), source.now);
+        assert_eq!(led, Ok((source.event.id, Target::Part(index))));
+    }
+    let keys_of = |file: &Value| -> Vec<String> {
+        let mut keys: Vec<_> = file.as_object().unwrap().keys().cloned().collect();
+        keys.sort();
+        keys
+    };
+    assert_eq!(keys_of(&files[2]), keys_of(&files[0]));
+    assert_eq!(files[2]["filename"], "c.log");
 }
 
 #[tokio::test]

@@ -1,8 +1,11 @@
 //! What templates see: the event's body, the attachments, and the answers so far.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use minijinja::{Value, value::Serde};
+use minijinja::{
+    Value,
+    value::{Object, ObjectRepr, Serde},
+};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
@@ -69,6 +72,30 @@ fn chosen(contents: &Contents, budget: u64) -> (Vec<FileFacts>, Vec<FileFacts>) 
 enum Answered {
     One(Json),
     Each(Vec<Json>),
+    /// For a look at requests before anything is sent.
+    Unknown,
+}
+
+/// What stands for a part of an answer that is not there yet: its own path.
+#[derive(Debug)]
+struct Unknown(String);
+
+impl Object for Unknown {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let path = match key.as_str() {
+            Some(name) => format!("{}.{name}", self.0),
+            None => format!("{}[{key}]", self.0),
+        };
+        Some(Value::from_object(Self(path)))
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}]", self.0)
+    }
 }
 
 impl Context {
@@ -151,6 +178,12 @@ impl Context {
         }
     }
 
+    /// Its answers are not known.
+    pub(super) fn unknown(&mut self, step: &Step) {
+        self.answers.insert(step.name.clone(), Answered::Unknown);
+        self.refresh();
+    }
+
     pub(super) fn skipped(&mut self, step: &Step) {
         self.push(step, nothing());
     }
@@ -175,7 +208,7 @@ impl Context {
         match self.answers.get_mut(&step.name) {
             Some(Answered::Each(list)) => list.push(answer),
             Some(Answered::One(one)) => *one = answer,
-            None => {}
+            Some(Answered::Unknown) | None => {}
         }
         self.refresh();
     }
@@ -185,6 +218,7 @@ impl Context {
             let value = match answered {
                 Answered::One(one) => Value::from(Serde(one)),
                 Answered::Each(list) => Value::from(Serde(list)),
+                Answered::Unknown => Value::from_object(Unknown(format!("answers.{name}"))),
             };
             (name.clone(), value)
         });

@@ -19,7 +19,7 @@ use postrider_core::delivery::classify::Classifier;
 use reqwest::{Method, header::HeaderName};
 use url::Url;
 
-use super::{Answer, RenderError, Rendered, Source};
+use super::{Answer, Foreseen, RenderError, Rendered, Shape, Source};
 use crate::payload;
 use context::Context;
 
@@ -251,6 +251,66 @@ impl Template {
             context.attach(None);
         }
         Ok(None)
+    }
+
+    /// All steps, before there is an answer to any of them.
+    pub(super) fn foresee(&self, source: &Source<'_>) -> Result<Vec<Foreseen>, RenderError> {
+        let budget = self.needs_raw().then_some(self.attachments_max);
+        let mut context = Context::of(source, budget)?;
+        let mut all = Vec::new();
+        for (index, step) in self.steps.iter().enumerate() {
+            let items: Vec<Option<usize>> = match step.times {
+                Times::Once => vec![None],
+                Times::EachAttachment => (0..context.attachments()).map(Some).collect(),
+            };
+            context.begin(step);
+            let mut sent = false;
+            for item in items {
+                context.attach(item);
+                let only_if = step.when.clone().filter(|_| self.asks(index, Some("when")));
+                if only_if.is_none() && !self.wanted(index, step, &context)? {
+                    context.skipped(step);
+                    continue;
+                }
+                sent = true;
+                all.push(Foreseen {
+                    step: Some(step.name.clone()),
+                    only_if,
+                    shape: self.shape(index, step, &context, source),
+                });
+            }
+            context.attach(None);
+            if sent {
+                context.unknown(step);
+            }
+        }
+        Ok(all)
+    }
+
+    fn shape(&self, index: usize, step: &Step, context: &Context, source: &Source<'_>) -> Shape {
+        match request::render(self, index, step, context, source) {
+            Ok(request) => Shape::Request(request),
+            Err(_) if self.asks(index, None) => {
+                let texts = step.texts().into_iter();
+                Shape::Written {
+                    method: step.method.clone(),
+                    templates: texts
+                        .filter(|(key, ..)| key != "when")
+                        .map(|(key, _, text)| (key, text.to_owned()))
+                        .collect(),
+                }
+            }
+            Err(error) => Shape::Fails(error.to_string()),
+        }
+    }
+
+    /// Whether a step, or one key of it, looks at answers.
+    fn asks(&self, step: usize, key: Option<&str>) -> bool {
+        self.lookups.iter().any(|lookup| {
+            lookup.step == step
+                && key.is_none_or(|key| lookup.key == key)
+                && lookup.path.split('.').next() == Some("answers")
+        })
     }
 
     fn wanted(&self, index: usize, step: &Step, context: &Context) -> Result<bool, RenderError> {

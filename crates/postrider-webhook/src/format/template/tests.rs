@@ -302,3 +302,63 @@ fn without_the_message_there_are_no_attachments() {
     }];
     assert!(!compile(&names).needs_raw(), "names are in the event");
 }
+
+#[test]
+fn every_step_is_foreseen_with_what_is_known_before_any_answer() {
+    let steps = [
+        Step {
+            url: "find/{{ data.id }}".to_owned(),
+            ..step("find")
+        },
+        Step {
+            when: Some("data.id == 'other'".to_owned()),
+            ..step("never")
+        },
+        Step {
+            when: Some("not answers.find.json".to_owned()),
+            url: "tickets/{{ answers.find.json[0].id }}".to_owned(),
+            body: StepBody::Json(
+                r#"{"title": {{ data.title }}, "at": {{ answers.find.json[0].id }}}"#.to_owned(),
+            ),
+            ..step("create")
+        },
+        Step {
+            body: StepBody::Json("{{ answers.find.json|map(attribute='id')|list }}".to_owned()),
+            ..step("note")
+        },
+        Step {
+            body: StepBody::Json("{{ data.nothing }}".to_owned()),
+            ..step("wrong")
+        },
+    ];
+    let data = json!({"id": "a b", "title": "Paper \"jam\""}).to_string();
+    let source = Source {
+        event: event(data.as_bytes()),
+        raw: None,
+        contents: None,
+        now: Wall(0),
+    };
+    let template = compile(&steps);
+    let all = template.foresee(&source).unwrap();
+    let names: Vec<_> = all.iter().filter_map(|one| one.step.as_deref()).collect();
+    assert_eq!(names, ["find", "create", "note", "wrong"]);
+    let made = |shape: &Shape| match shape {
+        Shape::Request(request) => (request.url.path().to_owned(), text(&request.body)),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(made(&all[0].shape).0, "/api/find/a%20b");
+    let first = template.request(&source, &[]).unwrap().unwrap();
+    assert_eq!(made(&all[0].shape).0, first.url.path());
+    assert_eq!(all[1].only_if.as_deref(), Some("not answers.find.json"));
+    let (path, body) = made(&all[1].shape);
+    assert_eq!(path, "/api/tickets/%5Banswers.find.json%5B0%5D.id%5D");
+    let body: Json = serde_json::from_str(&body).unwrap();
+    let expected = json!({"title": "Paper \"jam\"", "at": "[answers.find.json[0].id]"});
+    assert_eq!(body, expected);
+    assert!(
+        matches!(&all[2].shape, Shape::Written { templates, .. } if templates[1].1.contains("map(")),
+        "{:?}",
+        all[2]
+    );
+    assert!(matches!(&all[3].shape, Shape::Fails(why) if why.contains("`wrong`")));
+}
