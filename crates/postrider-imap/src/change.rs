@@ -2,13 +2,24 @@
 //! that changes a mailbox, by UID alone, and only what it was told to; sessions that read never come
 //! here.
 
-use postrider_core::ids::{FolderName, Uid, UidValidity};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
+
+use postrider_core::{
+    fingerprint::Fingerprint,
+    ids::{FolderName, Uid, UidValidity},
+    message, watch,
+};
+use tokio::io::Sink;
 
 use crate::{
     conversation::{Conversation, Part, argument, ignore},
     error::{Breach, Error, Refusal},
     name::wire_name,
     parse::{Response, Untagged, status::Status},
+    read::{self, Body, BodySink, Memory},
     search,
     session::Session,
 };
@@ -27,7 +38,7 @@ pub enum ChangeError {
     )]
     NotKept(String),
     #[error(
-        "the server offers neither MOVE nor UIDPLUS, so nothing can be moved safely\n\nhint: use add_flag or keyword"
+        "the server offers neither MOVE nor UIDPLUS with the right to delete, so nothing can be moved safely\n\nhint: use add_flag or keyword"
     )]
     NoMove,
 }
@@ -79,16 +90,36 @@ impl Editor {
         self.uid_validity
     }
 
-    /// Which of these messages are still in the folder.
-    pub async fn present(&mut self, uids: &[Uid]) -> Result<Vec<Uid>, Error> {
-        let mut present = Vec::new();
-        for (set, _) in search::sets(uids) {
-            let command = format!("UID SEARCH UID {set}");
-            let found = search::run(&mut self.session.conversation, &command).await;
-            present.extend(self.session.conversation.settle(found)?);
+    /// Which of these messages are still in the folder, and by what they are known again; `None`
+    /// where that cannot be read.
+    pub async fn present(
+        &mut self,
+        uids: &[Uid],
+    ) -> Result<BTreeMap<Uid, Option<Fingerprint>>, Error> {
+        let (mut present, mut sink) = (BTreeMap::new(), TooLarge);
+        for uids in uids.chunks(FACTS_AT_A_TIME) {
+            let read = read::run(
+                &mut self.session.conversation,
+                uids,
+                watch::Part::Facts,
+                FACTS_MEMORY,
+                &mut sink,
+            );
+            let read = Box::pin(read).await;
+            for one in self.session.conversation.settle(read)?.answers {
+                let header: &[u8] = match &one.body {
+                    Body::Missing => continue,
+                    Body::Unreadable | Body::Spooled { .. } => {
+                        present.insert(one.uid, None);
+                        continue;
+                    }
+                    Body::Empty => b"",
+                    Body::Memory(bytes) => bytes,
+                };
+                let print = message::fingerprint(header, one.internal_date);
+                present.insert(one.uid, Some(print));
+            }
         }
-        // Servers may answer more than they were asked.
-        present.retain(|uid| uids.contains(uid));
         Ok(present)
     }
 
@@ -103,16 +134,30 @@ impl Editor {
 
     /// Moves these messages to another folder: by MOVE, else by a copy whose original is removed by
     /// its UID. A session that is lost in between leaves message and copy both. What is gone is
-    /// passed over.
-    pub async fn move_to(&mut self, uids: &[Uid], folder: &FolderName) -> Result<(), ChangeError> {
+    /// passed over. Of those in `copied` a copy is there already; those that are copied now come to
+    /// it, so that a removal that is refused is repeated alone.
+    pub async fn move_to(
+        &mut self,
+        uids: &[Uid],
+        folder: &FolderName,
+        copied: &mut BTreeSet<Uid>,
+    ) -> Result<(), ChangeError> {
         let capabilities = self.session.conversation.capabilities;
         if capabilities.moves {
-            return Ok(self.over(uids, "UID MOVE", folder).await?);
+            for (set, _) in search::sets(uids) {
+                self.over(&set, "UID MOVE", folder).await?;
+            }
+            return Ok(());
         }
-        if !capabilities.uid_plus {
+        if !capabilities.uid_plus || !self.keeps("\\Deleted") {
             return Err(ChangeError::NoMove);
         }
-        self.over(uids, "UID COPY", folder).await?;
+        let new = uids.iter().filter(|uid| !copied.contains(uid));
+        let new: Vec<Uid> = new.copied().collect();
+        for (set, uids) in search::sets(&new) {
+            self.over(&set, "UID COPY", folder).await?;
+            copied.extend(uids);
+        }
         self.store(uids, "\\Deleted").await?;
         for (set, _) in search::sets(uids) {
             let command = format!("UID EXPUNGE {set}");
@@ -158,22 +203,37 @@ impl Editor {
 
     async fn over(
         &mut self,
-        uids: &[Uid],
+        set: &str,
         name: &'static str,
         folder: &FolderName,
     ) -> Result<(), Error> {
         let target = argument(&wire_name(folder.as_str()), "the folder's name")?;
-        for (set, _) in search::sets(uids) {
-            let head = format!("{name} {set} ");
-            let parts = [Part::Text(head.as_bytes()), target.part()];
-            let conversation = &mut self.session.conversation;
-            let deadline = conversation.deadlines.command;
-            let done = conversation
-                .command_of(name, &parts, deadline, ignore)
-                .await;
-            conversation.settle(done)?;
-        }
-        Ok(())
+        let head = format!("{name} {set} ");
+        let parts = [Part::Text(head.as_bytes()), target.part()];
+        let conversation = &mut self.session.conversation;
+        let deadline = conversation.deadlines.command;
+        let done = conversation
+            .command_of(name, &parts, deadline, ignore)
+            .await;
+        conversation.settle(done).map(drop)
+    }
+}
+
+/// Headers of so many messages are in memory at a time, and so much of them.
+const FACTS_AT_A_TIME: usize = 50;
+const FACTS_MEMORY: Memory = Memory {
+    message_bytes: 64 << 10,
+    total_bytes: 4 << 20,
+};
+
+/// Header fields that do not fit are no message that could be known again.
+struct TooLarge;
+
+impl BodySink for TooLarge {
+    type Writer = Sink;
+
+    async fn open(&mut self, _size: u64) -> io::Result<Sink> {
+        Ok(tokio::io::sink())
     }
 }
 

@@ -1,11 +1,12 @@
 //! What is owed to mailboxes after delivery: a row is written with the settlement that makes it due,
 //! and goes when it is done.
 
-use postrider_core::{ids::MailboxKey, time::Wall};
+use postrider_core::{fingerprint::Fingerprint, ids::MailboxKey, time::Wall};
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use crate::{
+    codec,
     error::doing,
     model::StoreError,
     rare::{Did, Rare},
@@ -29,6 +30,8 @@ pub struct AfterRow {
     pub mailbox: MailboxKey,
     /// Of the event: folder, UIDVALIDITY, UID.
     pub subject: String,
+    /// Of the message, to know it again.
+    pub fingerprint: Fingerprint,
     /// When the endpoint accepted it.
     pub since: Wall,
     pub due: Wall,
@@ -113,7 +116,7 @@ impl Store {
     }
 }
 
-const DUE: &str = "SELECT event, mailbox, subject, since, due, tries, note FROM after \
+const DUE: &str = "SELECT event, mailbox, subject, fingerprint, since, due, tries, note FROM after \
     WHERE mailbox = ?1 AND due <= ?2 ORDER BY due LIMIT ?3";
 const NEXT: &str = "SELECT mailbox, min(due) FROM after GROUP BY mailbox";
 const COUNTS: &str = "SELECT mailbox, count(*), min(since) FROM after GROUP BY mailbox";
@@ -123,6 +126,7 @@ struct Row {
     event: Vec<u8>,
     mailbox: String,
     subject: String,
+    fingerprint: Vec<u8>,
     since: i64,
     due: i64,
     tries: i64,
@@ -150,6 +154,8 @@ async fn due(
                 .map_err(|error| sqlx::Error::Decode(error.into()))?,
             mailbox: MailboxKey::new(row.mailbox),
             subject: row.subject,
+            fingerprint: codec::fingerprint(&row.fingerprint)
+                .ok_or_else(|| sqlx::Error::Decode("no fingerprint".into()))?,
             since: Wall(row.since),
             due: Wall(row.due),
             tries: u32::try_from(row.tries).unwrap_or(u32::MAX),

@@ -38,8 +38,9 @@ pub use after::{AfterCount, AfterRow, Then, Tried};
 pub use audit::{Act, AuditRow, Deed};
 pub use model::*;
 pub use repair::{
-    Cancelled, DeliveryState, Discarded, Found, Id, Never, Pace, Replay, Replayed, Selection,
+    Cancelled, DeliveryState, Discarded, Found, Id, Never, Pace, Replay, Replayed, Selection, Sift,
+    Sifted,
 };
 pub use room::Level;
-pub use spool::{Spool, SpoolWriter};
+pub use spool::{Spool, SpoolFile, SpoolWriter};
 pub use store::Store;

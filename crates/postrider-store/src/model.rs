@@ -13,6 +13,8 @@ use postrider_core::{
 };
 use uuid::Uuid;
 
+use crate::audit::{Act, Deed};
+
 /// How to open a store.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -22,10 +24,22 @@ pub struct Options {
     pub allow_network_filesystem: bool,
     /// Bytes kept aside so that settling, pruning and discarding go on when the disk is full.
     pub reserve_bytes: u64,
-    /// A bound for database and spool together; at its end reading stops (`StoreError::Full`).
+    /// A bound for database and spool together.
     pub budget_bytes: Option<u64>,
-    /// Longest delay that a due time may lie ahead; what is further away is due now.
+    pub budget_action: BudgetAction,
+    /// Longest delay that a due time may lie ahead; what is further away is due now. It may be
+    /// changed later.
     pub due_ahead_max: Duration,
+}
+
+/// What happens at the end of the budget. Nothing is dropped in either case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BudgetAction {
+    /// Reading stops (`StoreError::Full`): the mailboxes keep the mail.
+    #[default]
+    PauseReading,
+    /// Reading goes on until the disk itself is full; that room is used up is only told.
+    Warn,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +120,16 @@ pub struct Commit {
     pub events: Vec<NewEvent>,
     /// Raw bytes of what is quarantined, where there are any.
     pub quarantined: Vec<(ItemKey, SpoolKey)>,
+    /// The operator's order that this carries out.
+    pub ordered: Option<Ordered>,
+}
+
+/// What an audit row tells of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ordered {
+    pub act: Act,
+    pub deed: Deed,
+    pub selector: String,
 }
 
 #[derive(Clone, Debug)]
@@ -307,6 +331,8 @@ pub struct EventFilter {
     pub since: Option<Wall>,
     /// Stored before this time.
     pub until: Option<Wall>,
+    /// Stored before this event: the last one of a list leads to the next.
+    pub before: Option<Uuid>,
     pub limit: u32,
 }
 
@@ -351,6 +377,8 @@ pub struct EventSummary {
 pub struct EventDetail {
     pub event: EventRow,
     pub message_id: Option<String>,
+    /// Of a message.
+    pub fingerprint: Option<Fingerprint>,
     pub spool: Option<SpoolKey>,
     pub deliveries: Vec<DeliveryRow>,
     /// Oldest first; the one that delivered is among them.

@@ -113,6 +113,12 @@ fn listing(filter: &EventFilter) -> Result<QueryBuilder<Sqlite>, StoreError> {
     if let Some(until) = filter.until {
         query.push(" AND e.stored_at < ").push_bind(until.0);
     }
+    if let Some(before) = filter.before {
+        query
+            .push(" AND e.id < coalesce((SELECT id FROM event WHERE uuid = ")
+            .push_bind(before.as_bytes().to_vec())
+            .push("), 0)");
+    }
     if filter.endpoint.is_some() || states.is_some() {
         query.push(
             " AND e.id IN (SELECT event FROM delivery WHERE endpoint IN (SELECT id FROM endpoint",
@@ -162,17 +168,19 @@ async fn event_detail(
         i64,
         Option<String>,
         Option<String>,
+        Option<Vec<u8>>,
         Vec<u8>,
     );
     let row: Option<Columns> = sqlx::query_as(
-        "SELECT e.id, e.uuid, e.type, m.name, e.subject, e.time, e.stored_at, e.message_id, e.spool, e.data \
+        "SELECT e.id, e.uuid, e.type, m.name, e.subject, e.time, e.stored_at, e.message_id, e.spool, e.fingerprint, e.data \
          FROM event e LEFT JOIN mailbox m ON m.id = e.mailbox WHERE e.id = \
          coalesce((SELECT id FROM event WHERE uuid = ?1), (SELECT event FROM event_alias WHERE uuid = ?1))",
     )
     .bind(uuid.as_bytes().as_slice())
     .fetch_optional(&mut *conn)
     .await?;
-    let Some((id, own, kind, mailbox, subject, time, stored_at, message_id, spool, data)) = row
+    let Some((id, own, kind, mailbox, subject, time, stored_at, message_id, spool, print, data)) =
+        row
     else {
         return Ok(None);
     };
@@ -191,6 +199,7 @@ async fn event_detail(
             data: data.into(),
         },
         message_id,
+        fingerprint: print.as_deref().and_then(codec::fingerprint),
         spool: spool.map(SpoolKey),
         attempts: attempts(conn, id).await?,
         deliveries,
@@ -349,6 +358,25 @@ pub(crate) async fn mailboxes(readers: &Readers) -> Result<Vec<MailboxRow>, Stor
 pub(crate) enum Kept {
     Here(Bytes),
     Spooled(SpoolKey),
+}
+
+/// Which of these files a row names.
+pub(crate) async fn named(
+    readers: &Readers,
+    keys: &[SpoolKey],
+) -> Result<Vec<SpoolKey>, StoreError> {
+    let keys: Vec<&str> = keys.iter().map(|key| key.0.as_str()).collect();
+    let keys = serde_json::Value::from(keys).to_string();
+    let mut reader = readers.get().await?;
+    let rows: Vec<(String,)> = sqlx::query_as(
+        "SELECT value FROM json_each(?1) WHERE value IN (SELECT spool FROM event WHERE spool IS NOT NULL) \
+         OR value IN (SELECT spool FROM quarantine)",
+    )
+    .bind(keys)
+    .fetch_all(reader.conn())
+    .await
+    .map_err(doing("looking which files are needed"))?;
+    Ok(rows.into_iter().map(|(key,)| SpoolKey(key)).collect())
 }
 
 pub(crate) async fn raw(readers: &Readers, event: Uuid) -> Result<Option<Kept>, StoreError> {

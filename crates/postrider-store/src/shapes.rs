@@ -70,6 +70,12 @@ pub(crate) static QUARANTINE_NEW: Shape = Shape {
     tail: filtered!(),
 };
 
+pub(crate) static AUDIT_NEW: Shape = Shape {
+    head: "INSERT INTO audit (at, who, through, what, selector, affected, why) SELECT * FROM (",
+    width: 7,
+    tail: filtered!(),
+};
+
 pub(crate) static EVENT_NEW: Shape = Shape {
     head: "INSERT INTO event (id, uuid, type, mailbox, subject, time, stored_at, message_id, fingerprint, spool, data) \
            SELECT * FROM (",
@@ -152,21 +158,21 @@ pub(crate) static DELIVERY_NEXT: Shape = Shape {
     head: "UPDATE delivery SET blocked = 0, due = v.column2 FROM (",
     width: 2,
     tail: ") AS v JOIN delivery AS gone ON gone.id = v.column1 WHERE delivery.blocked = 1 AND delivery.id = \
-           (SELECT min(next.id) FROM delivery AS next WHERE next.endpoint = gone.endpoint \
+           (SELECT min(next.id) FROM delivery AS next INDEXED BY delivery_order WHERE next.endpoint = gone.endpoint \
            AND next.order_key = gone.order_key AND next.order_key IS NOT NULL AND next.state < 2 AND next.aside = 0)",
 };
 
 /// Deliveries that came to their end well, and the time: something is to be done in the mailbox.
 pub(crate) static AFTER_NEW: Shape = Shape {
-    head: "INSERT OR IGNORE INTO after (event, mailbox, subject, since, due) \
-           SELECT event.uuid, mailbox.name, event.subject, v.column2, v.column2 FROM (",
+    head: "INSERT OR IGNORE INTO after (event, mailbox, subject, fingerprint, since, due) \
+           SELECT event.uuid, mailbox.name, event.subject, event.fingerprint, v.column2, v.column2 FROM (",
     width: 2,
     tail: ") AS v JOIN delivery ON delivery.id = v.column1 AND delivery.state = 2 \
            JOIN event ON event.id = delivery.event JOIN mailbox ON mailbox.id = event.mailbox",
 };
 
 /// What refers to a row comes after it.
-pub(crate) static ORDER: [&Shape; 20] = [
+pub(crate) static ORDER: [&Shape; 21] = [
     &MAILBOX_NEW,
     &MAILBOX_COUNT,
     &ENDPOINT_NEW,
@@ -176,6 +182,7 @@ pub(crate) static ORDER: [&Shape; 20] = [
     &LEDGER_NEW,
     &LEDGER_SET,
     &QUARANTINE_NEW,
+    &AUDIT_NEW,
     &EVENT_NEW,
     &RAW_NEW,
     &RAW_AGAIN,

@@ -93,12 +93,31 @@ impl Spool {
         self.path(key)
     }
 
-    /// A file that a row names, to be read by others.
-    pub(crate) async fn stored(&self, key: &SpoolKey) -> Result<Raw, StoreError> {
+    /// Takes care of a finished file until a commit names it.
+    pub fn hold(&self, key: SpoolKey, bytes: u64) -> SpoolFile {
+        SpoolFile {
+            key,
+            bytes,
+            spool: self.clone(),
+            kept: false,
+        }
+    }
+
+    /// A file that a row names, to be read by others. One that is gone (a database that was put
+    /// back without its spool) is a message that is not kept.
+    pub(crate) async fn stored(&self, key: &SpoolKey) -> Result<Option<Raw>, StoreError> {
         let path = self.path(key)?;
-        let data = tokio::fs::metadata(&path).await;
-        let len = data.map_err(|error| self.failed(&error))?.len();
-        Ok(Raw::File { path, len })
+        match tokio::fs::metadata(&path).await {
+            Ok(data) => {
+                let len = data.len();
+                Ok(Some(Raw::File { path, len }))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tracing::warn!(file = key.0, "a message is gone from the spool");
+                Ok(None)
+            }
+            Err(error) => Err(self.failed(&error)),
+        }
     }
 
     /// Removes a file; one that is gone already is no error.
@@ -174,6 +193,38 @@ fn ours(name: &str) -> bool {
     name.len() > 32
         && name.as_bytes()[32] == b'-'
         && name.bytes().take(32).all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// A finished file that no row names yet. Dropped, it is removed: what was read and never stored
+/// would fill the disk until the next start.
+#[derive(Debug)]
+pub struct SpoolFile {
+    key: SpoolKey,
+    bytes: u64,
+    spool: Spool,
+    kept: bool,
+}
+
+impl SpoolFile {
+    /// It is about to be named by a row, and stays.
+    pub fn keep(mut self) -> SpoolKey {
+        self.kept = true;
+        self.key.clone()
+    }
+}
+
+impl Drop for SpoolFile {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        match fs::remove_file(self.spool.dir.join(&self.key.0)) {
+            Ok(()) => self.spool.room.spool_shrank(self.bytes),
+            Err(error) => {
+                tracing::warn!("a spool file that nobody needs stays until the next start: {error}")
+            }
+        }
+    }
 }
 
 impl SpoolWriter {

@@ -3,9 +3,9 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use postrider_core::{
@@ -22,11 +22,11 @@ use crate::{
     ledger,
     model::{
         Account, Claimed, Commit, EventDetail, EventFilter, EventSummary, MailboxRow, NewEvent,
-        OpenError, Options, OutboxRow, Owed, Raw, Receipt, Settlement, Space, StoreError, Sums,
-        Taken, WatchRow,
+        OpenError, Options, OutboxRow, Owed, Raw, Receipt, Settlement, Space, SpoolKey, StoreError,
+        Sums, Taken, WatchRow,
     },
     open::{self, Opened},
-    outbox,
+    outbox::{self, AheadMax},
     plan::{Answer, Work},
     rare::{self, Did, Rare},
     readers::Readers,
@@ -40,6 +40,13 @@ use crate::{
 /// Requests that may wait for the writer: two groups, so that one fills while one is written.
 const QUEUE_MAX: usize = 2 * GROUP_MAX;
 
+/// Steps of a walk that find nothing to forget: what is owed for ever must not be looked through at
+/// each call, as the writer serves nobody else meanwhile.
+const VAIN_STEPS_MAX: u32 = 20;
+/// A walk ends with the step in which this has passed, whatever there is left: who called it proves
+/// by its end that the writer lives.
+const WALK_MAX: Duration = Duration::from_secs(2);
+
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
@@ -50,10 +57,26 @@ struct Inner {
     spool: Spool,
     failed: Arc<OnceLock<String>>,
     unclean: bool,
-    due_ahead_max: Duration,
+    due_ahead_max: AheadMax,
     closed: AtomicBool,
     /// Something is to be done after delivery.
     after: Notify,
+    /// Where pruning goes on.
+    prune_from: AtomicI64,
+    prune_raw_from: AtomicI64,
+}
+
+/// A caretaker's walk through a table.
+struct Walk(Instant);
+
+impl Walk {
+    fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    fn is_long(&self) -> bool {
+        self.0.elapsed() > WALK_MAX
+    }
 }
 
 impl Store {
@@ -66,11 +89,11 @@ impl Store {
             room,
             spool,
             failed,
+            due_ahead_max,
             unclean,
         } = open::open(&options).await?;
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         tokio::spawn(writer.run(receiver));
-        let due_ahead_max = options.due_ahead_max;
         Ok(Self(Arc::new(Inner {
             writer: sender,
             readers,
@@ -81,6 +104,8 @@ impl Store {
             due_ahead_max,
             closed: AtomicBool::new(false),
             after: Notify::new(),
+            prune_from: AtomicI64::new(0),
+            prune_raw_from: AtomicI64::new(0),
         })))
     }
 
@@ -120,9 +145,46 @@ impl Store {
         })
     }
 
-    /// Stores outcomes, events, deliveries and cursor of one watch, all or nothing.
+    /// Stores outcomes, events, deliveries and cursor of one watch, all or nothing. Of the files that
+    /// it names those are removed that no row came to name.
     pub async fn commit(&self, commit: Commit) -> Result<Receipt, StoreError> {
-        self.receipt(Work::Commit(Box::new(commit))).await
+        let events = commit
+            .events
+            .iter()
+            .filter_map(|event| event.spool.as_ref());
+        let quarantined = commit.quarantined.iter().map(|(_, key)| key);
+        let files: Vec<SpoolKey> = events.chain(quarantined).cloned().collect();
+        let stored = self.receipt(Work::Commit(Box::new(commit))).await;
+        // Until here they stay, whatever happens: a commit that nobody waits for may be durable.
+        let unnamed = match &stored {
+            Ok(receipt) if receipt.repeated == 0 => Vec::new(),
+            // Whether it is durable, the next start finds out.
+            Err(StoreError::Fatal(_)) => Vec::new(),
+            Ok(_) => self.unnamed(files).await,
+            Err(StoreError::Full(_) | StoreError::Busy(_) | StoreError::Other(_)) => files,
+        };
+        for key in &unnamed {
+            if let Err(error) = self.0.spool.remove(key).await {
+                tracing::warn!(
+                    "a spool file that nobody needs stays until the next start: {error}"
+                );
+            }
+        }
+        stored
+    }
+
+    async fn unnamed(&self, mut files: Vec<SpoolKey>) -> Vec<SpoolKey> {
+        if files.is_empty() {
+            return files;
+        }
+        match report::named(&self.0.readers, &files).await {
+            Ok(named) => files.retain(|key| !named.contains(key)),
+            Err(error) => {
+                tracing::warn!("spool files may stay until the next start: {error}");
+                files.clear();
+            }
+        }
+        files
     }
 
     /// How often each of these fingerprints was taken before continuity broke, less those that
@@ -175,7 +237,17 @@ impl Store {
 
     /// For each endpoint with pending deliveries (paused or not), when the next is due.
     pub async fn next_due(&self, now: Wall) -> Result<Vec<(EndpointKey, Wall)>, StoreError> {
-        outbox::next_due(&self.0.readers, now, self.0.due_ahead_max).await
+        outbox::next_due(&self.0.readers, now, self.due_ahead_max()).await
+    }
+
+    /// The longest that a due time may lie ahead: what lies further ahead is due now.
+    pub fn due_ahead_max(&self) -> Duration {
+        self.0.due_ahead_max.get()
+    }
+
+    /// Other settings allow for other waits.
+    pub fn set_due_ahead_max(&self, longest: Duration) {
+        self.0.due_ahead_max.set(longest);
     }
 
     /// Records what became of leased deliveries. One that is not leased is left as it is.
@@ -232,6 +304,11 @@ impl Store {
 
     pub async fn event(&self, id: Uuid) -> Result<Option<EventDetail>, StoreError> {
         report::event(&self.0.readers, id).await
+    }
+
+    /// Whether something was ever owed to an endpoint of this name.
+    pub async fn knows_endpoint(&self, endpoint: &EndpointKey) -> Result<bool, StoreError> {
+        outbox::knows(&self.0.readers, endpoint).await
     }
 
     pub async fn outbox(&self) -> Result<Vec<OutboxRow>, StoreError> {
@@ -305,25 +382,17 @@ impl Store {
     }
 
     /// Deletes events that were over for all their endpoints at least `keep_delivered` ago, and
-    /// their spool files; says how many. Ledger rows stay, room is given back to the disk.
+    /// their spool files; says how many. Ledger rows stay, room is given back to the disk. A call takes
+    /// bounded time, and the next one goes on where it ended.
     pub async fn prune(&self, now: Wall, keep_delivered: Duration) -> Result<u64, StoreError> {
         let settled_before = rare::before(now, keep_delivered);
-        let mut pruned = 0;
-        let mut after = Some(0);
-        while let Some(from) = after {
-            let step = self
-                .rare(Rare::Prune {
-                    settled_before,
-                    after: from,
-                })
-                .await?;
-            pruned += step.count;
-            after = step.next;
-            for key in &step.spool {
-                self.0.spool.remove(key).await?;
-            }
-        }
-        while self.rare(Rare::Vacuum).await?.next.is_some() {}
+        let order = |after| Rare::Prune {
+            settled_before,
+            after,
+        };
+        let walk = Walk::begin();
+        let pruned = self.walk(&walk, &self.0.prune_from, order).await?;
+        while !walk.is_long() && self.rare(Rare::Vacuum).await?.next.is_some() {}
         Ok(pruned)
     }
 
@@ -332,24 +401,38 @@ impl Store {
         Ok(match report::raw(&self.0.readers, event).await? {
             None => None,
             Some(report::Kept::Here(bytes)) => Some(Raw::Bytes(bytes)),
-            Some(report::Kept::Spooled(key)) => Some(self.0.spool.stored(&key).await?),
+            Some(report::Kept::Spooled(key)) => self.0.spool.stored(&key).await?,
         })
     }
 
     /// Drops the messages of events that were over for all their endpoints at least `keep` ago;
-    /// says how many. The events themselves stay.
+    /// says how many. The events themselves stay. Bounded like [`Store::prune`].
     pub async fn prune_raw(&self, now: Wall, keep: Duration) -> Result<u64, StoreError> {
         let settled_before = rare::before(now, keep);
+        let order = |after| Rare::PruneRaw {
+            settled_before,
+            after,
+        };
+        let walk = Walk::begin();
+        self.walk(&walk, &self.0.prune_raw_from, order).await
+    }
+
+    /// Walks on from where the walk before ended; at the end the next one begins anew.
+    async fn walk(
+        &self,
+        walk: &Walk,
+        from: &AtomicI64,
+        order: impl Fn(i64) -> Rare,
+    ) -> Result<u64, StoreError> {
+        let mut vain_steps = 0;
         let mut pruned = 0;
-        let mut after = Some(0);
-        while let Some(from) = after {
-            let order = Rare::PruneRaw {
-                settled_before,
-                after: from,
-            };
-            let step = self.rare(order).await?;
+        let mut after = Some(from.load(Ordering::Relaxed));
+        while let Some(last) = after.filter(|_| vain_steps < VAIN_STEPS_MAX && !walk.is_long()) {
+            let step = self.rare(order(last)).await?;
+            vain_steps += u32::from(step.count == 0);
             pruned += step.count;
             after = step.next;
+            from.store(after.unwrap_or(0), Ordering::Relaxed);
             for key in &step.spool {
                 self.0.spool.remove(key).await?;
             }
@@ -367,10 +450,6 @@ impl Store {
 
     pub(crate) fn readers(&self) -> &Readers {
         &self.0.readers
-    }
-
-    pub(crate) fn due_ahead_max(&self) -> Duration {
-        self.0.due_ahead_max
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, StoreError> {

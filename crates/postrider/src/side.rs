@@ -81,18 +81,17 @@ fn not_now(worker: &Worker) -> Option<&'static str> {
     if worker.gate.shut().is_some() {
         return Some("no login is tried before the time that the mailbox's gate says");
     }
-    let cannot = worker.lines.iter().any(|line| {
-        line.with_status(|status| match status.state {
-            State::AuthFailed | State::Throttled | State::Backoff => true,
-            State::Connecting
-            | State::Syncing
-            | State::Watching
-            | State::Held
-            | State::Paused
-            | State::StoreFull => false,
-        })
-    });
-    cannot.then_some("the watch itself does not get in")
+    let reason = |state| match state {
+        State::AuthFailed | State::Throttled | State::Backoff => {
+            Some("the watch itself does not get in")
+        }
+        State::Paused => Some("an operator has paused the mailbox"),
+        State::Connecting | State::Syncing | State::Watching | State::Held | State::StoreFull => {
+            None
+        }
+    };
+    let mut lines = worker.lines.iter();
+    lines.find_map(|line| line.with_status(|status| reason(status.state)))
 }
 
 /// Errors carry their hint behind an empty line.

@@ -150,3 +150,32 @@ async fn pruning_removes_the_file_with_its_event() {
     assert_eq!(store.prune(NOW + 2 * DAY, DAY).await.unwrap(), 1);
     assert!(names(dir.path()).is_empty());
 }
+
+#[tokio::test]
+async fn what_is_read_and_not_stored_leaves_no_file() {
+    let dir = dir();
+    let (store, watch) = loaded(dir.path(), "support").await;
+    let key = file(&store, b"one").await;
+    let held = store.spool().hold(key, 3);
+    drop(held);
+    assert!(names(dir.path()).is_empty());
+    let refused = file(&store, b"two").await;
+    let mut other = watch.clone();
+    other.mailbox = "unknown".into();
+    let mut commit_of_nobody = mail(&other, &[(1, "a")], &[to("tickets")]);
+    commit_of_nobody.events[0].spool = Some(store.spool().hold(refused, 3).keep());
+    assert!(commit(&store, commit_of_nobody).await.is_err());
+    assert!(names(dir.path()).is_empty(), "the commit was refused");
+    let (first, again) = (file(&store, b"one").await, file(&store, b"one").await);
+    for (key, repeated) in [(&first, 0), (&again, 1)] {
+        let mut one = mail(&watch, &[(1, "a")], &[to("tickets")]);
+        one.events[0].spool = Some(key.clone());
+        assert_eq!(commit(&store, one).await.unwrap().repeated, repeated);
+    }
+    assert_eq!(
+        names(dir.path()),
+        [first.0],
+        "the event has its file already"
+    );
+    assert_eq!(store.space().await.unwrap().spool_bytes, 3);
+}

@@ -1,8 +1,13 @@
 //! One mailbox's turn: its rows that are due, over one session, folder by folder.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use postrider_core::{
+    fingerprint::Fingerprint,
     ids::{FolderName, MailboxKey, Uid, UidValidity},
     time::Wall,
 };
@@ -33,6 +38,21 @@ const TURN_MAX: Duration = Duration::from_secs(300);
 /// After so many tries that failed, the next one that does is told, with what can be done about it.
 const TELL_AFTER: u32 = 1;
 
+/// Events whose message was copied where it is to be moved to, and whose original could not be
+/// removed yet. A process that starts anew copies them once more.
+pub(super) type Copied = Mutex<BTreeSet<Uuid>>;
+
+/// What became of one message.
+enum Fate {
+    Done,
+    /// It is not there any more.
+    Gone,
+    /// Something else lies under its UID: the account behind the mailbox has changed, say.
+    Another,
+    /// Whether it is the one cannot be read.
+    Unclear,
+}
+
 /// Where a message is, as its event says it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
@@ -40,7 +60,12 @@ struct Place {
     validity: u32,
 }
 
-pub(super) async fn work(shared: &Shared, directory: &Directory, key: &MailboxKey) {
+pub(super) async fn work(
+    shared: &Shared,
+    directory: &Directory,
+    copied: &Copied,
+    key: &MailboxKey,
+) {
     let rows = match shared.store.after_due(key, clock::wall(), ROWS_MAX).await {
         Ok(rows) if rows.is_empty() => return,
         Ok(rows) => rows,
@@ -50,6 +75,7 @@ pub(super) async fn work(shared: &Shared, directory: &Directory, key: &MailboxKe
     let mut turn = Turn {
         shared,
         key,
+        copied,
         tried: Vec::new(),
         left: rows,
     };
@@ -92,6 +118,7 @@ fn store_failed(shared: &Shared, error: &StoreError) {
 struct Turn<'a> {
     shared: &'a Shared,
     key: &'a MailboxKey,
+    copied: &'a Copied,
     tried: Vec<(Uuid, Tried)>,
     left: Vec<AfterRow>,
 }
@@ -109,11 +136,43 @@ impl Turn<'_> {
             }
         }
         self.left = places.values().flatten().cloned().collect();
+        if let AfterAction::MoveTo(target) = &after.action
+            && let Some(role) = self.watched(&mut session, worker, target).await?
+        {
+            let why = format!(
+                "the folder to move to is watched, as {}: what is moved there would be sent again\n\nhint: move to another folder",
+                role.as_str()
+            );
+            let rows = std::mem::take(&mut self.left);
+            self.refused(&rows, &why, true);
+            places.clear();
+        }
         for (place, rows) in places {
             session = self.deal(session, &place, &rows, after).await?;
         }
         session.logout().await;
         Ok(())
+    }
+
+    /// Under which role the folder is watched. Its name is checked when the configuration is loaded;
+    /// which folders have roles only the server knows.
+    async fn watched(
+        &self,
+        session: &mut Session,
+        worker: &Worker,
+        target: &FolderName,
+    ) -> Result<Option<Role>, String> {
+        let watched = worker.mailbox.folders.iter();
+        for role in watched.filter_map(|folder| Role::parse(folder.as_str())) {
+            match session.folder_of(role).await {
+                Ok(folder) if folder == *target => return Ok(Some(role)),
+                Ok(_) => {}
+                Err(error) if session.is_closed() => return Err(words(&error.to_string())),
+                // Not a folder of this role, then.
+                Err(_) => {}
+            }
+        }
+        Ok(None)
     }
 
     /// One folder; the session comes back where it can go on.
@@ -130,7 +189,7 @@ impl Turn<'_> {
                 Ok(folder) => folder,
                 Err(error) if session.is_closed() => return Err(words(&error.to_string())),
                 Err(error) => {
-                    self.refused(rows, &ChangeError::Imap(error));
+                    self.change_refused(rows, &ChangeError::Imap(error));
                     return Ok(session);
                 }
             },
@@ -138,7 +197,7 @@ impl Turn<'_> {
         let mut editor = match Editor::open(session, &folder).await {
             Ok(editor) => editor,
             Err((Some(session), error)) => {
-                self.refused(rows, &error);
+                self.change_refused(rows, &error);
                 return Ok(session);
             }
             Err((None, error)) => return Err(words(&error.to_string())),
@@ -150,18 +209,31 @@ impl Turn<'_> {
             }
             return Ok(editor.into_session());
         }
-        match act(&mut editor, rows, after).await {
-            Ok(present) => {
-                for row in rows {
-                    let uid = self::place(&row.subject).map(|(_, uid)| uid);
-                    let was_there = uid.is_some_and(|uid| present.contains(&uid));
-                    self.over(row, if was_there { Ended::Done } else { Ended::Gone });
+        match act(&mut editor, rows, after, self.copied).await {
+            Ok(fates) => {
+                for (row, fate) in rows.iter().zip(fates) {
+                    self.end(row, &fate);
                 }
             }
             Err(error) if editor.is_closed() => return Err(words(&error.to_string())),
-            Err(error) => self.refused(rows, &error),
+            Err(error) => self.change_refused(rows, &error),
         }
         Ok(editor.into_session())
+    }
+
+    fn end(&mut self, row: &AfterRow, fate: &Fate) {
+        match fate {
+            Fate::Done => self.over(row, Ended::Done),
+            Fate::Gone => self.over(row, Ended::Gone),
+            Fate::Another => {
+                self.shared.telemetry.after.another(self.key);
+                self.over(row, Ended::Gone);
+            }
+            Fate::Unclear => {
+                let why = "the server's answer about the message cannot be read";
+                self.refused(std::slice::from_ref(row), why, row.tries >= TELL_AFTER);
+            }
+        }
     }
 
     fn over(&mut self, row: &AfterRow, ended: Ended) {
@@ -170,14 +242,17 @@ impl Turn<'_> {
         self.tried.push((row.event, Tried::Done));
     }
 
-    /// The server says no: these messages are tried again, later and later.
-    fn refused(&mut self, rows: &[AfterRow], error: &ChangeError) {
+    fn change_refused(&mut self, rows: &[AfterRow], error: &ChangeError) {
         // What lies in the server's nature will not pass.
         let told = error.session().is_none() || rows.iter().any(|row| row.tries >= TELL_AFTER);
-        let why = error.to_string();
-        self.shared.telemetry.after.refused(self.key, &why, told);
+        self.refused(rows, &error.to_string(), told);
+    }
+
+    /// The server says no: these messages are tried again, later and later.
+    fn refused(&mut self, rows: &[AfterRow], why: &str, told: bool) {
+        self.shared.telemetry.after.refused(self.key, why, told);
         for row in rows {
-            self.again(row, &words(&why));
+            self.again(row, &words(why));
             self.left.retain(|left| left.event != row.event);
         }
     }
@@ -196,23 +271,60 @@ impl Turn<'_> {
     }
 }
 
-/// Does it to those that are still there, and says which that were.
+/// Does it to those that are still there, and says what became of each row.
 async fn act(
     editor: &mut Editor,
     rows: &[AfterRow],
     after: &After,
-) -> Result<Vec<Uid>, ChangeError> {
-    let uids = rows.iter().filter_map(|row| place(&row.subject));
-    let uids: Vec<Uid> = uids.map(|(_, uid)| uid).collect();
+    copied: &Copied,
+) -> Result<Vec<Fate>, ChangeError> {
+    let uid = |row: &AfterRow| place(&row.subject).map(|(_, uid)| uid);
+    let uids: Vec<Uid> = rows.iter().filter_map(uid).collect();
     let present = editor.present(&uids).await?;
-    if present.is_empty() {
-        return Ok(present);
+    let fates: Vec<Fate> = rows
+        .iter()
+        .map(|row| fate(uid(row).and_then(|uid| present.get(&uid)), row))
+        .collect();
+    let ours = rows.iter().zip(&fates);
+    let ours: BTreeMap<Uid, Uuid> = ours
+        .filter(|(_, fate)| matches!(fate, Fate::Done))
+        .filter_map(|(row, _)| Some((uid(row)?, row.event)))
+        .collect();
+    let uids: Vec<Uid> = ours.keys().copied().collect();
+    if uids.is_empty() {
+        return Ok(fates);
     }
     match &after.action {
-        AfterAction::MoveTo(folder) => editor.move_to(&present, folder).await?,
-        AfterAction::AddFlag(flag) => editor.add_flag(&present, flag).await?,
+        AfterAction::MoveTo(folder) => {
+            let mut there: BTreeSet<Uid> = {
+                let copied = copied.lock().unwrap_or_else(PoisonError::into_inner);
+                let known = ours.iter().filter(|(_, event)| copied.contains(event));
+                known.map(|(uid, _)| *uid).collect()
+            };
+            let moved = editor.move_to(&uids, folder, &mut there).await;
+            let mut copied = copied.lock().unwrap_or_else(PoisonError::into_inner);
+            for (uid, event) in &ours {
+                match moved.is_err() && there.contains(uid) {
+                    true => copied.insert(*event),
+                    false => copied.remove(event),
+                };
+            }
+            drop(copied);
+            moved?;
+        }
+        AfterAction::AddFlag(flag) => editor.add_flag(&uids, flag).await?,
     }
-    Ok(present)
+    Ok(fates)
+}
+
+/// What can be done for a row, by what lies under its UID.
+fn fate(found: Option<&Option<Fingerprint>>, row: &AfterRow) -> Fate {
+    match found {
+        None => Fate::Gone,
+        Some(None) => Fate::Unclear,
+        Some(Some(print)) if *print == row.fingerprint => Fate::Done,
+        Some(Some(_)) => Fate::Another,
+    }
 }
 
 /// `INBOX/1714060800/4711`; a folder's name may hold slashes itself.

@@ -38,6 +38,7 @@ pub async fn run(shared: Arc<Shared>, directory: Arc<Directory>) {
         directory,
         working: JoinSet::new(),
         busy: BTreeMap::new(),
+        copied: Arc::default(),
     };
     let stop = runner.shared.stop.clone();
     loop {
@@ -58,6 +59,7 @@ struct Runner {
     working: JoinSet<()>,
     /// Who is worked on by which task.
     busy: BTreeMap<MailboxKey, tokio::task::Id>,
+    copied: Arc<mailbox::Copied>,
 }
 
 impl Runner {
@@ -113,10 +115,10 @@ impl Runner {
 
     fn start(&mut self, mailbox: MailboxKey) {
         let (shared, directory) = (self.shared.clone(), self.directory.clone());
-        let key = mailbox.clone();
+        let (key, copied) = (mailbox.clone(), self.copied.clone());
         let task = self
             .working
-            .spawn(async move { mailbox::work(&shared, &directory, &key).await });
+            .spawn(async move { mailbox::work(&shared, &directory, &copied, &key).await });
         self.busy.insert(mailbox, task.id());
     }
 

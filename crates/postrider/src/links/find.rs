@@ -10,15 +10,16 @@ use std::{
 
 use postrider_core::{
     ids::{FolderName, Uid, UidValidity},
-    time::Monotonic,
+    message,
+    time::{Monotonic, Wall},
     watch::Part,
 };
 use postrider_imap::{
-    read::{BodySink, Memory},
+    read::{Body, BodySink, Memory},
     role::Role,
     session::Session,
 };
-use postrider_store::{Raw, Spool, SpoolKey, SpoolWriter, StoreError};
+use postrider_store::{Raw, Spool, SpoolFile, SpoolWriter, StoreError};
 use postrider_webhook::body::RawMessage;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -27,6 +28,8 @@ use crate::{clock, directory::Directory, shared::Shared, side};
 
 /// For reading a message again, from logging in to its last byte.
 const REREAD_MAX: Duration = Duration::from_secs(120);
+/// In which a message's header lies, by which it is known again.
+const HEADER_BYTES: u64 = 1 << 20;
 /// Messages that were read again and are kept.
 const KEPT_MAX: usize = 8;
 const KEPT_FOR: Duration = Duration::from_secs(600);
@@ -50,8 +53,14 @@ pub(super) struct Finder {
 struct Kept {
     event: Uuid,
     since: Monotonic,
+    found: Found,
+}
+
+/// A message as its mailbox has it; its file, where it is a large one, goes with it.
+struct Found {
     message: RawMessage,
-    spool: Option<SpoolKey>,
+    internal_date: Option<Wall>,
+    _file: Option<SpoolFile>,
 }
 
 impl Finder {
@@ -71,7 +80,7 @@ impl Finder {
                 Raw::File { path, len } => RawMessage::File { path, len },
             });
         }
-        self.forget_old().await;
+        self.forget_old();
         if let Some(known) = self.known(event) {
             return Ok(known);
         }
@@ -92,12 +101,14 @@ impl Finder {
     fn known(&self, event: Uuid) -> Option<RawMessage> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kept.iter().find(|one| one.event == event);
-        known.map(|one| one.message.clone())
+        known.map(|one| one.found.message.clone())
     }
 
     async fn reread(&self, event: Uuid) -> Result<RawMessage, Miss> {
         let detail = self.shared.store.event(event).await.map_err(later)?;
-        let row = detail.ok_or(Miss::Gone)?.event;
+        let detail = detail.ok_or(Miss::Gone)?;
+        let (row, print) = (detail.event, detail.fingerprint);
+        let print = print.ok_or(Miss::Gone)?;
         let (folder, validity, uid) = place(&row.subject).ok_or(Miss::Gone)?;
         let worker = row.mailbox.and_then(|key| self.directory.get(&key));
         let worker = worker.ok_or(Miss::Gone)?;
@@ -110,14 +121,15 @@ impl Finder {
         let _room = self.shared.memory.room(host, kib).await;
         let read = self.read(&mut session, &folder, validity, uid).await;
         session.logout().await;
-        let (message, spool) = read?;
-        self.keep(Kept {
-            event,
-            since: clock::monotonic(),
-            message: message.clone(),
-            spool,
-        })
-        .await;
+        let found = read?;
+        let header = found.message.read(0, HEADER_BYTES).await;
+        let header = header.map_err(|error| Miss::Later(error.to_string()))?;
+        if message::fingerprint(&header, found.internal_date) != print {
+            // Another message under the same UID: of another account, say, that the mailbox leads to.
+            return Err(Miss::Gone);
+        }
+        let message = found.message.clone();
+        self.keep(event, found);
         Ok(message)
     }
 
@@ -127,7 +139,7 @@ impl Finder {
         folder: &FolderName,
         validity: UidValidity,
         uid: Uid,
-    ) -> Result<(RawMessage, Option<SpoolKey>), Miss> {
+    ) -> Result<Found, Miss> {
         let later =
             |error: postrider_imap::error::Error| Miss::Later(side::first_line(&error.to_string()));
         let name = match Role::parse(folder.as_str()) {
@@ -146,59 +158,46 @@ impl Finder {
         };
         let mut sink = ToSpool(self.shared.store.spool());
         let read = session.read(&[uid], Part::Whole, memory, &mut sink).await;
-        let fetched = read.map_err(later)?.answers.pop();
-        match fetched.ok_or(Miss::Gone)?.body {
-            postrider_imap::read::Body::Memory(bytes) => Ok((RawMessage::Bytes(bytes), None)),
-            postrider_imap::read::Body::Spooled { writer, size } => {
+        let fetched = read.map_err(later)?.answers.pop().ok_or(Miss::Gone)?;
+        let (message, file) = match fetched.body {
+            Body::Memory(bytes) => (RawMessage::Bytes(bytes), None),
+            Body::Spooled { writer, size } => {
+                let spool = self.shared.store.spool();
                 let key = writer.finish().await.map_err(self::later)?;
-                let path = self
-                    .shared
-                    .store
-                    .spool()
-                    .path_of(&key)
-                    .map_err(self::later)?;
-                Ok((RawMessage::File { path, len: size }, Some(key)))
+                let path = spool.path_of(&key).map_err(self::later)?;
+                let file = spool.hold(key, size);
+                (RawMessage::File { path, len: size }, Some(file))
             }
-            postrider_imap::read::Body::Empty | postrider_imap::read::Body::Missing => {
-                Err(Miss::Gone)
-            }
-            postrider_imap::read::Body::Unreadable => {
-                Err(Miss::Later("the server's answer cannot be read".to_owned()))
-            }
-        }
-    }
-
-    async fn keep(&self, one: Kept) {
-        let dropped = {
-            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.push_back(one);
-            match kept.len() > KEPT_MAX {
-                true => kept.pop_front(),
-                false => None,
+            Body::Empty | Body::Missing => return Err(Miss::Gone),
+            Body::Unreadable => {
+                return Err(Miss::Later("the server's answer cannot be read".to_owned()));
             }
         };
-        self.remove(dropped).await;
+        Ok(Found {
+            message,
+            internal_date: fetched.internal_date,
+            _file: file,
+        })
     }
 
-    async fn forget_old(&self) {
-        let now = clock::monotonic();
-        let mut old = Vec::new();
-        {
-            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            while kept.front().is_some_and(|one| now - one.since > KEPT_FOR) {
-                old.extend(kept.pop_front());
-            }
+    fn keep(&self, event: Uuid, found: Found) {
+        let one = Kept {
+            event,
+            since: clock::monotonic(),
+            found,
+        };
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push_back(one);
+        if kept.len() > KEPT_MAX {
+            kept.pop_front();
         }
-        self.remove(old).await;
     }
 
-    /// Who reads a file at the moment goes on reading it. What is left over is swept at the next start.
-    async fn remove(&self, dropped: impl IntoIterator<Item = Kept>) {
-        for key in dropped.into_iter().filter_map(|one| one.spool) {
-            if let Err(error) = self.shared.store.spool().remove(&key).await {
-                let process = &self.shared.telemetry.process;
-                process.store_failed("removing a message that was read again", &error);
-            }
+    fn forget_old(&self) {
+        let now = clock::monotonic();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        while kept.front().is_some_and(|one| now - one.since > KEPT_FOR) {
+            kept.pop_front();
         }
     }
 }

@@ -88,6 +88,17 @@ impl After {
         }
     }
 
+    /// Another message lies where the event's message was: it is left alone.
+    pub(crate) fn another(&self, mailbox: &MailboxKey) {
+        let key = mailbox.as_str();
+        if let Some(left_out) = self.quiet.allow("another", key, clock::monotonic()) {
+            tracing::warn!(
+                %mailbox, left_out,
+                "mailbox {mailbox}: what is to be done after delivery is not: another message lies under the UID of the one that was delivered. hint: does the mailbox lead to another account than before?"
+            );
+        }
+    }
+
     /// The configuration asks for nothing any more.
     pub(crate) fn forgotten(&self, mailbox: &MailboxKey, count: u64) {
         tracing::info!(%mailbox, count, "mailbox {mailbox}: `after` is configured no more; what was still to be done is not");

@@ -8,7 +8,7 @@ use postrider_core::{
     watch::{Entry, Failure, ItemKey, Notice, Outcome},
 };
 use postrider_store::{
-    Commit, EventIdentity, FoundBy, LedgerFacts, NewDelivery, NewEvent, SpoolKey,
+    Commit, EventIdentity, FoundBy, LedgerFacts, NewDelivery, NewEvent, Ordered, SpoolFile,
 };
 
 use super::{Watcher, prepare::Prepared};
@@ -33,6 +33,7 @@ impl Watcher {
             facts: Vec::with_capacity(entry.outcomes.len()),
             events: Vec::new(),
             quarantined: Vec::new(),
+            ordered: self.release_ordered(&entry),
             entry,
         };
         let owed = commit
@@ -49,7 +50,7 @@ impl Watcher {
                 (endpoint, slots)
             })
             .collect();
-        let unused = self.fill(&config, &mut commit, &mut slots, keep_raw)?;
+        self.fill(&config, &mut commit, &mut slots, keep_raw)?;
         commit.events.extend(
             commit
                 .entry
@@ -59,11 +60,23 @@ impl Watcher {
         );
         let line = self.line.clone();
         let ours = line.our_wait();
-        let result = self.store_commit(commit, slots, unused).await;
+        let ordered = commit.ordered.clone();
+        let result = self.store_commit(commit, slots).await;
         drop(ours);
+        if let (Some(ordered), true) = (ordered, result.is_err()) {
+            // The next try carries it out.
+            line.release_by(ordered);
+        }
         self.batch.clear();
         self.idle_wakes = 0;
         result
+    }
+
+    /// Who ordered the release that this entry carries out.
+    fn release_ordered(&self, entry: &Entry) -> Option<Ordered> {
+        let released = |notice: &Notice| matches!(notice, Notice::Released(_));
+        let is_release = entry.notices.iter().any(released);
+        is_release.then(|| self.line.take_release()).flatten()
     }
 
     /// Whom a message is owed to. A mailbox that was taken out of the configuration and still has
@@ -93,16 +106,15 @@ impl Watcher {
             .any(|key| takes_raw(&config, key))
     }
 
-    /// Puts what was read into the commit: facts, events, files of what is quarantined. Answers
-    /// with the files that no row will name.
+    /// Puts what was read into the commit: facts, events, files of what is quarantined. Files that
+    /// no row will name are gone then.
     fn fill(
         &mut self,
         config: &Config,
         commit: &mut Commit,
         slots: &mut [(EndpointKey, dispatcher::Slots)],
         keep_raw: bool,
-    ) -> Result<Vec<SpoolKey>, Failure> {
-        let mut unused = Vec::new();
+    ) -> Result<(), Failure> {
         for (key, outcome) in &commit.entry.outcomes {
             let ItemKey::Uid(uid) = *key;
             if let Some(facts) = self.facts.remove(&uid) {
@@ -116,7 +128,7 @@ impl Watcher {
                 (Outcome::Event, Some(mut prepared)) => {
                     if !keep_raw {
                         prepared.raw = None;
-                        unused.extend(prepared.spool.take());
+                        prepared.spool = None;
                     } else if prepared.raw.is_none() && prepared.spool.is_none() {
                         // An endpoint that takes messages was configured since this one was read.
                         return Err(Failure::Store);
@@ -136,7 +148,7 @@ impl Watcher {
                         spool: Some(spool), ..
                     }),
                 ) => {
-                    commit.quarantined.push((*key, spool));
+                    commit.quarantined.push((*key, spool.keep()));
                 }
                 (
                     Outcome::Known
@@ -145,10 +157,10 @@ impl Watcher {
                     | Outcome::Vanished
                     | Outcome::Suspect { .. },
                     prepared,
-                ) => unused.extend(prepared.and_then(|prepared| prepared.spool)),
+                ) => drop(prepared),
             }
         }
-        Ok(unused)
+        Ok(())
     }
 
     /// Who is to be thanked for what this entry holds.
@@ -167,7 +179,6 @@ impl Watcher {
         &mut self,
         commit: Commit,
         slots: Vec<(EndpointKey, dispatcher::Slots)>,
-        unused: Vec<SpoolKey>,
     ) -> Result<(), Failure> {
         let shared = self.shared.clone();
         let entry = commit.entry.clone();
@@ -199,13 +210,6 @@ impl Watcher {
                 .send_claimed(std::mem::take(&mut receipt.claimed), slots);
             for endpoint in &nudged {
                 shared.dispatcher.nudge(endpoint);
-            }
-            for key in &unused {
-                // What stays all the same is swept at the next start.
-                if let Err(error) = shared.store.spool().remove(key).await {
-                    let process = &shared.telemetry.process;
-                    process.store_failed("removing a message that nobody needs", &error);
-                }
             }
             Ok(receipt)
         })
@@ -289,7 +293,7 @@ impl Watcher {
             message_id: prepared.message_id,
             data: prepared.data,
             raw: prepared.raw,
-            spool: prepared.spool,
+            spool: prepared.spool.map(SpoolFile::keep),
             deliveries,
         }
     }

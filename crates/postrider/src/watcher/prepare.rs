@@ -15,7 +15,7 @@ use postrider_core::{
     watch::{Answer, Facts, Failure, ItemKey, Part, Reply},
 };
 use postrider_imap::read::{Body, BodySink, Fetched, ReadAnswers};
-use postrider_store::{Spool, SpoolKey, SpoolWriter, StoreError};
+use postrider_store::{Spool, SpoolFile, SpoolKey, SpoolWriter, StoreError};
 use postrider_webhook::payload;
 use tokio::io::AsyncReadExt;
 
@@ -34,7 +34,7 @@ pub(super) struct Prepared {
     pub(super) data: Bytes,
     /// The message itself, where an endpoint of the mailbox takes it and it is small.
     pub(super) raw: Option<Bytes>,
-    pub(super) spool: Option<SpoolKey>,
+    pub(super) spool: Option<SpoolFile>,
 }
 
 /// What is kept of a message beside its event.
@@ -126,13 +126,14 @@ impl Watcher {
                 let spool = self.shared.store.spool();
                 let failed = |error: StoreError| self.store_failed("writing to the spool", &error);
                 let key = writer.finish().await.map_err(failed)?;
+                let file = spool.hold(key.clone(), size);
                 // Large messages come back into memory one after the other, whoever read them.
                 let turn = self.line.our_wait();
                 let lane = self.shared.large.acquire().await;
                 drop(turn);
                 let budget = self.shared.limits.parse_bytes;
                 let source = read_back(spool, &key, size, budget).await.map_err(failed)?;
-                (source, Some(key), Some(lane))
+                (source, Some(file), Some(lane))
             }
         };
         let head: &[u8] = match &source {
@@ -158,7 +159,7 @@ impl Watcher {
         fetched: &Fetched<SpoolWriter>,
         facts: Facts,
         source: Source,
-        spool: Option<SpoolKey>,
+        spool: Option<SpoolFile>,
     ) -> Prepared {
         let size = match &source {
             Source::Whole(bytes) => bytes.len() as u64,
