@@ -1,8 +1,9 @@
 //! `send-test`: one signed event, made from a file, to a receiver that somebody writes; and what a
 //! receiver has to refuse. It needs no configuration, no store and no mailbox.
 
-use std::{path::Path, time::Duration};
+use std::{fs::File, io::Read, path::Path, time::Duration};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use postrider_core::{
     delivery::{Class, classify::Classifier},
@@ -51,27 +52,36 @@ pub(super) struct Place<'a> {
     pub(super) folder: &'a str,
     pub(super) trusted_authserv_id: Option<&'a str>,
     pub(super) event_bytes: usize,
+    /// Of a message so much is parsed.
+    pub(super) parse_bytes: u64,
 }
 
+/// The file, or standard input for `-`.
 pub(super) fn read(file: &Path) -> Result<Bytes, Failure> {
     let problem = |detail: String| {
         Failure::new(Exit::Failed, format!("{}: {detail}", file.display()))
             .hint("give a message as mail programs save it (.eml)")
     };
-    match std::fs::metadata(file) {
-        Ok(facts) if facts.len() > FILE_BYTES_MAX => {
-            return Err(problem("is larger than 64 MiB".to_owned()));
-        }
-        Ok(_) => {}
-        Err(error) => return Err(problem(error.to_string())),
+    let opened: Box<dyn Read> = match file.as_os_str() == "-" {
+        true => Box::new(std::io::stdin().lock()),
+        false => Box::new(File::open(file).map_err(|error| problem(error.to_string()))?),
+    };
+    let mut message = Vec::new();
+    opened
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut message)
+        .map_err(|error| problem(error.to_string()))?;
+    match message.len() as u64 {
+        0 => Err(problem("is empty".to_owned())),
+        1..=FILE_BYTES_MAX => Ok(message.into()),
+        _ => Err(problem("is larger than 64 MiB".to_owned())),
     }
-    let read = std::fs::read(file).map_err(|error| problem(error.to_string()))?;
-    Ok(read.into())
 }
 
 /// The event that this message would be as UID 1 of the folder.
 pub(super) fn made(raw: &[u8], place: &Place<'_>, now: Wall) -> Made {
     let limits = ParseLimits {
+        parse_bytes: place.parse_bytes,
         text_bytes: place.event_bytes,
         header_bytes: place.event_bytes,
         ..ParseLimits::default()
@@ -123,11 +133,12 @@ pub(crate) fn send_test(args: &SendTest, json: bool) -> Result<(), Failure> {
         folder: "INBOX",
         trusted_authserv_id: None,
         event_bytes: 64 << 10,
+        parse_bytes: ParseLimits::default().parse_bytes,
     };
     let made = made(&raw, &place, now);
     let secret = match args.bad_signature {
         // Of the same kind as the real one, and unknown to everybody.
-        true => SecretString::from(Uuid::new_v4().to_string()),
+        true => other_secret(&args.secret),
         false => SecretString::from(args.secret.as_str()),
     };
     let signer = Signer::new(&[secret])
@@ -138,6 +149,16 @@ pub(crate) fn send_test(args: &SendTest, json: bool) -> Result<(), Failure> {
     let first = send(1)?;
     let second = args.replay.then(|| send(2)).transpose()?;
     tell(args, &made, &first, second.as_ref(), json)
+}
+
+/// Nobody knows it; a receiver that takes one kind of signature is tried with that.
+fn other_secret(secret: &str) -> SecretString {
+    let key = [Uuid::new_v4(), Uuid::new_v4()].map(Uuid::into_bytes);
+    let kind = match secret.starts_with("whsk_") {
+        true => "whsk_",
+        false => "whsec_",
+    };
+    format!("{kind}{}", STANDARD.encode(key.concat())).into()
 }
 
 fn client(args: &SendTest) -> Result<Client, Failure> {

@@ -10,7 +10,10 @@ use postrider_core::{
     ids::{EndpointKey, MailboxKey},
 };
 use postrider_store::EventRow;
-use postrider_webhook::{body::RawMessage, payload::MailboxRef};
+use postrider_webhook::{
+    body::{Body, RawMessage},
+    payload::MailboxRef,
+};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -24,7 +27,7 @@ use super::{
 use crate::{
     clock,
     config::{Config, Endpoint, Environment, Mailbox, nearest},
-    dispatcher,
+    dispatcher::{self, Outlook, Preview},
     routing::{Facts, Route, Router},
     secrets::{Pace, SecretList, Secrets},
     telemetry::Telemetry,
@@ -33,23 +36,41 @@ use crate::{
 /// Of a body so much is shown.
 const SHOWN_BYTES_MAX: usize = 64 << 10;
 
+/// Stands in for secrets that are not at hand, so that the request can be shown all the same.
+const STAND_IN: &str = "whsec_c2VjcmV0cyB0aGF0IGFyZSBub3QgYXQgaGFuZA==";
+
 /// What becomes of the message at one endpoint.
 struct Verdict {
     endpoint: EndpointKey,
     goes: bool,
     why: String,
-    request: Option<Result<Shown, String>>,
+    /// Secrets that the service has to have, and that are not at hand here.
+    missing: Vec<String>,
+    requests: Result<Vec<Shown>, String>,
 }
 
 /// A request without its secrets.
 struct Shown {
-    method: String,
-    url: String,
-    headers: Vec<(String, String)>,
-    body: String,
-    bytes: u64,
-    /// Templates with further steps need the answer to this one first.
-    more: bool,
+    step: Option<String>,
+    /// Where it hangs on an answer whether it is sent.
+    only_if: Option<String>,
+    what: What,
+}
+
+enum What {
+    Request {
+        method: String,
+        url: String,
+        headers: Vec<(String, String)>,
+        body: String,
+        bytes: u64,
+    },
+    /// Nothing of it can be told without answers: the templates, as they are written.
+    Written {
+        method: String,
+        templates: Vec<(String, String)>,
+    },
+    Fails(String),
 }
 
 pub(crate) fn test_route(file: &Path, args: &TestRoute, json: bool) -> Result<(), Failure> {
@@ -72,6 +93,7 @@ pub(crate) fn test_route(file: &Path, args: &TestRoute, json: bool) -> Result<()
         folder,
         trusted_authserv_id: mailbox.trusted_authserv_id.as_deref(),
         event_bytes: usize::try_from(config.limits.event_bytes).unwrap_or(usize::MAX),
+        parse_bytes: config.limits.parse_bytes,
     };
     let made = made(&raw, &place, now);
     let telemetry = Telemetry::new()
@@ -88,14 +110,23 @@ pub(crate) fn test_route(file: &Path, args: &TestRoute, json: bool) -> Result<()
         verdicts
     });
     if json {
-        return print_json(&json!(
-            verdicts.iter().map(Verdict::json).collect::<Vec<_>>()
-        ));
+        let told: Vec<Value> = verdicts.iter().map(Verdict::json).collect();
+        print_json(&json!(told))?;
+    } else {
+        for verdict in &verdicts {
+            print(&verdict.text())?;
+        }
     }
-    for verdict in &verdicts {
-        print(&verdict.text())?;
+    let failing: Vec<&str> = verdicts
+        .iter()
+        .filter(|verdict| verdict.fails())
+        .map(|verdict| verdict.endpoint.as_str())
+        .collect();
+    if failing.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let what = format!("it cannot be sent to {}", failing.join(", "));
+    Err(Failure::new(Exit::Failed, what))
 }
 
 fn mailbox<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a Arc<Mailbox>, Failure> {
@@ -159,7 +190,8 @@ async fn judge(
         endpoint: endpoint.key.clone(),
         goes,
         why: why.to_owned(),
-        request: None,
+        missing: Vec::new(),
+        requests: Ok(Vec::new()),
     };
     if !mailbox.endpoints.contains(&endpoint.key) {
         return verdict(false, "the mailbox does not name it in `endpoints`");
@@ -190,57 +222,99 @@ async fn judge(
     };
     let raw = RawMessage::Bytes(raw.clone());
     let failed = route.when_failed.is_some();
-    let request = dispatcher::preview(&config.instance, endpoint, secrets, event, failed, raw);
-    let request = match request.await {
-        Ok(Some(request)) => Some(Ok(shown(request, endpoint, secrets).await)),
-        Ok(None) => None,
-        Err(why) => Some(Err(why)),
+    let filled = secrets.filled(STAND_IN);
+    let previews = dispatcher::preview(&config.instance, endpoint, &filled, event, failed, raw);
+    let requests = match previews.await {
+        Ok(previews) => {
+            let mut all = Vec::with_capacity(previews.len());
+            for preview in previews {
+                all.push(shown(preview, endpoint, &filled).await);
+            }
+            Ok(all)
+        }
+        Err(why) => Err(why),
     };
     Verdict {
-        request,
+        missing: secrets.problems().collect(),
+        requests,
         ..verdict(true, &why)
     }
 }
 
 fn reason(endpoint: &Endpoint, route: &Route) -> String {
-    match (&route.when_failed, &endpoint.when) {
+    let why = match (&route.when_failed, &endpoint.when) {
         (Some(why), _) => format!("its `when` cannot be evaluated ({why}): it is sent and marked"),
         (None, Some(_)) => "its `when` is true".to_owned(),
         (None, None) => "every message goes there".to_owned(),
+    };
+    match route.twins_since {
+        Some(_) => {
+            format!("{why}, unless it had the same Message-ID a while ago (`suppress_duplicates`)")
+        }
+        None => why,
     }
 }
 
-async fn shown(request: dispatcher::Preview, endpoint: &Endpoint, secrets: &SecretList) -> Shown {
-    let hide = |text: &str| {
-        let mut text = text.to_owned();
-        for secret in secrets.live() {
-            // Shorter ones stand in any text by chance.
-            let secret = secret.expose_secret().trim();
-            if secret.len() >= 6 {
-                text = text.replace(secret, "[redacted]");
+async fn shown(preview: Preview, endpoint: &Endpoint, secrets: &SecretList) -> Shown {
+    let hide = |text: &str| hidden(text, secrets);
+    let what = match preview.outlook {
+        Outlook::Request {
+            method,
+            url,
+            headers,
+            body,
+        } => {
+            let value = |name: &str, value: &[u8]| match is_secret(name, endpoint) {
+                true => "[redacted]".to_owned(),
+                false => hide(&String::from_utf8_lossy(value)),
+            };
+            let headers = headers.iter();
+            What::Request {
+                method: method.to_string(),
+                url: hide(url.as_str()),
+                headers: headers
+                    .map(|(name, text)| (name.to_string(), value(name.as_str(), text.as_bytes())))
+                    .collect(),
+                body: hide(&String::from_utf8_lossy(&start(&body).await)),
+                bytes: body.len(),
             }
         }
-        text
+        Outlook::Written { method, templates } => What::Written {
+            method: method.to_string(),
+            templates,
+        },
+        Outlook::Fails(why) => What::Fails(why),
     };
-    let own = |name: &str| {
-        let written = &endpoint.transport.headers;
-        written.iter().any(|(header, _)| header.as_str() == name)
-            || matches!(name, "authorization" | "x-api-key" | "api-key")
-            || name.ends_with("-request")
-    };
-    let headers = request
-        .headers
-        .iter()
-        .map(|(name, value)| {
-            let value = match own(name.as_str()) {
-                true => "[redacted]".to_owned(),
-                false => hide(&String::from_utf8_lossy(value.as_bytes())),
-            };
-            (name.to_string(), value)
-        })
-        .collect();
+    Shown {
+        step: preview.step,
+        only_if: preview.only_if,
+        what,
+    }
+}
+
+fn hidden(text: &str, secrets: &SecretList) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets.live() {
+        // Shorter ones stand in any text by chance.
+        let secret = secret.expose_secret().trim();
+        if secret.len() >= 6 {
+            text = text.replace(secret, "[redacted]");
+        }
+    }
+    text
+}
+
+fn is_secret(header: &str, endpoint: &Endpoint) -> bool {
+    let mut written = endpoint.transport.headers.iter();
+    written.any(|(name, _)| name.as_str() == header)
+        || matches!(header, "authorization" | "x-api-key" | "api-key")
+        || header.ends_with("-request")
+}
+
+/// As much of a body as is shown.
+async fn start(body: &Body) -> Vec<u8> {
     let mut start = Vec::new();
-    let mut chunks = std::pin::pin!(request.body.chunks());
+    let mut chunks = std::pin::pin!(body.chunks());
     while let Some(Ok(chunk)) = chunks.next().await {
         let room = SHOWN_BYTES_MAX.saturating_sub(start.len());
         start.extend_from_slice(&chunk[..chunk.len().min(room)]);
@@ -248,32 +322,27 @@ async fn shown(request: dispatcher::Preview, endpoint: &Endpoint, secrets: &Secr
             break;
         }
     }
-    Shown {
-        method: request.method.to_string(),
-        url: hide(request.url.as_str()),
-        headers,
-        body: hide(&String::from_utf8_lossy(&start)),
-        bytes: request.body.len(),
-        more: request.more,
-    }
+    start
 }
 
 impl Verdict {
+    fn fails(&self) -> bool {
+        match &self.requests {
+            Ok(all) => all.iter().any(|one| matches!(one.what, What::Fails(_))),
+            Err(_) => true,
+        }
+    }
+
     fn json(&self) -> Value {
-        let request = match &self.request {
-            Some(Ok(shown)) => json!({
-                "method": shown.method, "url": shown.url, "headers": shown.headers,
-                "body": shown.body, "bytes": shown.bytes, "more_depends_on_its_answer": shown.more,
-            }),
-            Some(Err(_)) | None => Value::Null,
-        };
-        let problem = match &self.request {
-            Some(Err(why)) => Some(why),
-            Some(Ok(_)) | None => None,
+        let none = Vec::new();
+        let (requests, problem) = match &self.requests {
+            Ok(requests) => (requests, None),
+            Err(why) => (&none, Some(why)),
         };
         json!({
             "endpoint": self.endpoint.as_str(), "goes": self.goes, "why": self.why,
-            "request": request, "problem": problem,
+            "requests": requests.iter().map(Shown::json).collect::<Vec<_>>(), "problem": problem,
+            "missing": self.missing,
         })
     }
 
@@ -284,27 +353,78 @@ impl Verdict {
             "does not get it"
         };
         let mut text = format!("{}: {goes}: {}\n", self.endpoint, self.why);
-        match &self.request {
-            Some(Ok(shown)) => {
-                text.push_str(&format!("\n{} {}\n", shown.method, shown.url));
-                for (name, value) in &shown.headers {
-                    text.push_str(&format!("{name}: {}\n", harmless(value)));
-                }
-                let body = shown.body.lines().map(harmless);
-                text.push_str(&format!("\n{}\n", body.collect::<Vec<_>>().join("\n")));
-                if shown.bytes > SHOWN_BYTES_MAX as u64 {
-                    text.push_str(&format!("[{} bytes in all]\n", shown.bytes));
-                }
-                if shown.more {
-                    text.push_str("[further requests depend on the answer to this one]\n");
-                }
+        for missing in &self.missing {
+            text.push_str(&format!("  a stand-in is used here: {missing}\n"));
+        }
+        match &self.requests {
+            Ok(requests) if requests.is_empty() && self.goes => {
+                text.push_str("  there is nothing to send\n");
             }
-            Some(Err(why)) => text.push_str(&format!("  it cannot be sent: {why}\n")),
-            None if self.goes => text.push_str("  there is nothing to send\n"),
-            None => {}
+            Ok(requests) => requests.iter().for_each(|one| one.tell(&mut text)),
+            Err(why) => text.push_str(&format!("  it cannot be sent: {why}\n")),
         }
         text.push('\n');
         text
+    }
+}
+
+impl Shown {
+    fn json(&self) -> Value {
+        let mut told = match &self.what {
+            What::Request {
+                method,
+                url,
+                headers,
+                body,
+                bytes,
+            } => json!({
+                "method": method, "url": url, "headers": headers, "body": body, "bytes": bytes,
+            }),
+            What::Written { method, templates } => {
+                json!({ "method": method, "as_written": templates })
+            }
+            What::Fails(why) => json!({ "problem": why }),
+        };
+        told["step"] = json!(self.step);
+        told["only_if"] = json!(self.only_if);
+        told
+    }
+
+    fn tell(&self, text: &mut String) {
+        text.push('\n');
+        if let Some(step) = &self.step {
+            text.push_str(&format!("[step {step}]\n"));
+        }
+        if let Some(when) = &self.only_if {
+            text.push_str(&format!("[only if: {}]\n", harmless(when)));
+        }
+        match &self.what {
+            What::Request {
+                method,
+                url,
+                headers,
+                body,
+                bytes,
+            } => {
+                text.push_str(&format!("{method} {url}\n"));
+                for (name, value) in headers {
+                    text.push_str(&format!("{name}: {}\n", harmless(value)));
+                }
+                let body = body.lines().map(harmless);
+                text.push_str(&format!("\n{}\n", body.collect::<Vec<_>>().join("\n")));
+                if *bytes > SHOWN_BYTES_MAX as u64 {
+                    text.push_str(&format!("[{bytes} bytes in all]\n"));
+                }
+            }
+            What::Written { method, templates } => {
+                text.push_str(&format!("{method}, as the answers before it say:\n"));
+                for (key, template) in templates {
+                    let lines: Vec<String> = template.lines().map(harmless).collect();
+                    text.push_str(&format!("{key} = {}\n", lines.join("\n    ")));
+                }
+            }
+            What::Fails(why) => text.push_str(&format!("  it cannot be sent: {why}\n")),
+        }
     }
 }
 

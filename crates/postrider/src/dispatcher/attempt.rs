@@ -14,14 +14,15 @@ use postrider_webhook::{
     body::RawMessage,
     client::{Client, Proxy, Sent, Settings},
     format::{
-        Format, RenderError, Source, contents::Contents, event::Event, postmark::Postmark, raw,
+        Format, RenderError, Shape, Source, contents::Contents, event::Event, postmark::Postmark,
+        raw,
     },
     payload,
     sign::Signer,
 };
 use secrecy::SecretString;
 
-use super::{Preview, transport};
+use super::{Outlook, Preview, transport};
 use crate::{
     clock, config,
     config::{Endpoint, EndpointFormat},
@@ -74,7 +75,9 @@ impl Post {
             },
             classifier,
         };
-        let mut client = Client::new(&settings).map_err(|error| error.to_string())?;
+        let mut client = Client::new(&settings)
+            .map_err(|error| error.to_string())?
+            .keeping_secret(transport::confidential(endpoint, secrets));
         if let Some(bytes) = format.answer_bytes_max() {
             client = client.answers_up_to(bytes);
         }
@@ -128,12 +131,12 @@ impl Post {
         }
     }
 
-    /// The first request, as it would be sent now; nothing is sent.
-    pub(super) async fn first_request(
+    /// All requests, as they would be sent now; nothing is sent.
+    pub(super) async fn foresee(
         &self,
         claimed: &Claimed,
         raw: RawMessage,
-    ) -> Result<Option<Preview>, String> {
+    ) -> Result<Vec<Preview>, String> {
         let contents = self.format.look(&raw).await;
         let contents = contents.map_err(|error| error.to_string())?;
         let kept = Kept {
@@ -141,24 +144,32 @@ impl Post {
             contents,
         };
         let source = self.source(claimed, &kept, clock::wall());
-        let rendered = self.format.request(&source, &[]);
-        let Some(rendered) = rendered.map_err(|error| error.to_string())? else {
-            return Ok(None);
-        };
-        let body = rendered.body.clone();
-        let (id, now) = (claimed.event.id, source.now.seconds());
-        let signer = self.signer.as_ref();
-        let request = self.client.request(signer, id, now, rendered).await?;
-        Ok(Some(Preview {
-            method: request.method().clone(),
-            url: request.url().clone(),
-            headers: request.headers().clone(),
-            body,
-            more: match &self.format {
-                Format::Event(_) | Format::Postmark(_) | Format::Raw(_) => false,
-                Format::Template(template) => template.steps().len() > 1,
-            },
-        }))
+        let foreseen = self.format.foresee(&source);
+        let mut previews = Vec::new();
+        for one in foreseen.map_err(|error| error.to_string())? {
+            let outlook = match one.shape {
+                Shape::Request(rendered) => {
+                    let body = rendered.body.clone();
+                    let (id, now) = (claimed.event.id, source.now.seconds());
+                    let signer = self.signer.as_ref();
+                    let request = self.client.request(signer, id, now, rendered).await?;
+                    Outlook::Request {
+                        method: request.method().clone(),
+                        url: Box::new(request.url().clone()),
+                        headers: request.headers().clone(),
+                        body,
+                    }
+                }
+                Shape::Written { method, templates } => Outlook::Written { method, templates },
+                Shape::Fails(why) => Outlook::Fails(why),
+            };
+            previews.push(Preview {
+                step: one.step,
+                only_if: one.only_if,
+                outlook,
+            });
+        }
+        Ok(previews)
     }
 
     /// The message itself, where the format takes it and it is kept.

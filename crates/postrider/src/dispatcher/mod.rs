@@ -79,6 +79,8 @@ pub enum Transition {
 pub enum OrderError {
     #[error("there is no endpoint {0}; hint: `postrider endpoints list` names them")]
     Unknown(EndpointKey),
+    #[error("endpoint {0} gets messages alone, and a ping is none: nothing was sent")]
+    MessagesAlone(EndpointKey),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -186,6 +188,7 @@ impl Dispatcher {
             lanes: RwLock::default(),
         }));
         dispatcher.change(|lanes, deps| {
+            deps.expect_waits(endpoints);
             lanes.paused = paused.into_iter().collect();
             for row in orphans.into_iter().filter(|row| row.pending > 0) {
                 lanes.orphan(deps, row.endpoint);
@@ -207,6 +210,7 @@ impl Dispatcher {
 
     fn put(&self, endpoints: &Endpoints) {
         self.change(|lanes, deps| {
+            deps.expect_waits(endpoints);
             let gone: Vec<EndpointKey> = lanes
                 .lines
                 .keys()
@@ -330,6 +334,9 @@ impl Dispatcher {
             .ok_or_else(|| OrderError::Unknown(endpoint.clone()))?;
         let deps = &self.0.deps;
         let settings = line.endpoint();
+        if settings.needs_message() {
+            return Err(OrderError::MessagesAlone(endpoint.clone()));
+        }
         let list = deps.secrets.watch(&settings.secrets()).borrow().clone();
         let told = ping(&deps.instance, &settings, &list).await;
         if told.outcome == "delivered" {
@@ -364,7 +371,8 @@ impl Dispatcher {
         let deadline = clock::monotonic() + grace;
         let tasks = {
             let mut lanes = self.0.lanes.write().unwrap_or_else(PoisonError::into_inner);
-            for line in lanes.lines.values() {
+            let retired: Vec<_> = lanes.retired.values().filter_map(Weak::upgrade).collect();
+            for line in lanes.lines.values().chain(&retired) {
                 line.order(Order::Drain(deadline));
             }
             std::mem::take(&mut lanes.tasks)
@@ -424,18 +432,32 @@ pub async fn ping(instance: &Arc<str>, settings: &Endpoint, secrets: &SecretList
     }
 }
 
-/// A request as it would be sent.
+/// A request as far as it is known before anything is sent.
 pub struct Preview {
-    pub method: reqwest::Method,
-    pub url: url::Url,
-    pub headers: reqwest::header::HeaderMap,
-    pub body: postrider_webhook::body::Body,
-    /// Others may follow, after its answer.
-    pub more: bool,
+    /// A template's step.
+    pub step: Option<String>,
+    /// It is sent only where this is true, which hangs on an answer.
+    pub only_if: Option<String>,
+    pub outlook: Outlook,
 }
 
-/// The first request that the endpoint would get for this event; nothing is sent. `None`: it would
-/// get none.
+pub enum Outlook {
+    /// As it would be sent; what answers would tell stands in it by name.
+    Request {
+        method: reqwest::Method,
+        url: Box<url::Url>,
+        headers: reqwest::header::HeaderMap,
+        body: postrider_webhook::body::Body,
+    },
+    /// All of it hangs on answers: its templates, by their keys, as they are written.
+    Written {
+        method: reqwest::Method,
+        templates: Vec<(String, String)>,
+    },
+    Fails(String),
+}
+
+/// The requests that the endpoint would get for this event; nothing is sent.
 pub async fn preview(
     instance: &Arc<str>,
     settings: &Endpoint,
@@ -443,14 +465,26 @@ pub async fn preview(
     event: EventRow,
     when_failed: bool,
     raw: postrider_webhook::body::RawMessage,
-) -> Result<Option<Preview>, String> {
+) -> Result<Vec<Preview>, String> {
     let claimed = Claimed {
         sequence: 1,
         when_failed,
         ..attempt::unstored(&settings.key, event)
     };
     let post = Post::new(instance, None, settings, secrets)?;
-    post.first_request(&claimed, raw).await
+    post.foresee(&claimed, raw).await
+}
+
+impl Deps {
+    /// The store takes a due time for a jump of a clock that lies further ahead than any endpoint's
+    /// longest wait.
+    fn expect_waits(&self, endpoints: &Endpoints) {
+        let waits = endpoints
+            .values()
+            .map(|endpoint| lane::policy(&self.policy, endpoint).longest_wait());
+        let longest = waits.fold(self.policy.longest_wait(), Duration::max);
+        self.store.set_due_ahead_max(longest);
+    }
 }
 
 impl Lanes {
