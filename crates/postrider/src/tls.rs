@@ -160,14 +160,14 @@ fn unreadable(path: &Path, error: std::io::Error) -> TlsError {
 
 /// Tells whether a file was replaced or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(crate) struct Stamp {
     inode: u64,
     size: u64,
     changed: (i64, i64),
 }
 
 impl Stamp {
-    fn of(path: &Path) -> Result<Self, TlsError> {
+    pub(crate) fn of(path: &Path) -> Result<Self, TlsError> {
         let data = std::fs::metadata(path).map_err(|error| unreadable(path, error))?;
         if data.len() > CA_FILE_BYTES_MAX {
             return Err(TlsError::TooLong(path.to_owned()));

@@ -5,7 +5,10 @@ use std::io::{IsTerminal, stderr};
 
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{LogConfig, LogFormat};
+use crate::{
+    config::{LogConfig, LogFormat},
+    telemetry::plain::{Colours, Lines},
+};
 
 /// Libraries that would tell of bytes on the wire, or of every statement. A level for one of them
 /// in `log.level` wins.
@@ -14,14 +17,22 @@ const QUIET: &str = "async_imap=off,imap_proto=off,sqlx=warn,hyper=warn,hyper_ut
 /// Starts logging for the life of the process; the first call wins.
 pub fn start(log: &LogConfig) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(format!("{QUIET},{}", log.level))?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(stderr);
     let json = match log.format {
         LogFormat::Json => true,
         LogFormat::Human => false,
         LogFormat::Auto => !stderr().is_terminal(),
     };
+    let ansi = !json && stderr().is_terminal();
+    let colours = match ansi {
+        true => Colours::Formatters,
+        false => Colours::None,
+    };
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(Lines {
+            to: stderr,
+            colours,
+        });
     let started = match json {
         true => lines
             .json()
@@ -29,7 +40,7 @@ pub fn start(log: &LogConfig) -> anyhow::Result<()> {
             .with_current_span(false)
             .with_span_list(false)
             .try_init(),
-        false => lines.with_ansi(stderr().is_terminal()).try_init(),
+        false => lines.with_ansi(ansi).try_init(),
     };
     // A test or a demo may have started it before.
     if started.is_ok() {

@@ -1,7 +1,8 @@
 //! What people see: aligned tables, ages instead of times, nothing that a server or sender wrote
-//! without its control characters taken out.
+//! without its control characters, and those that turn the direction of text, taken out.
 
 use postrider_core::time::Wall;
+use postrider_webhook::answer::is_hidden;
 
 use crate::{admin::api, config};
 
@@ -53,7 +54,7 @@ pub(crate) fn clean(text: &str) -> String {
     let mut clean: String = chars
         .by_ref()
         .take(200)
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if is_hidden(c) { ' ' } else { c })
         .collect();
     if chars.next().is_some() {
         clean.push('…');
@@ -188,11 +189,11 @@ mod tests {
         table.row([
             "x".to_owned(),
             "held".to_owned(),
-            "\u{1b}[2Jgone".to_owned(),
+            "\u{1b}[2J\u{202e}gone".to_owned(),
         ]);
         assert_eq!(
             table.text(),
-            "NAME     STATE     NOTE\nsupport  watching  -\nx        held       [2Jgone\n"
+            "NAME     STATE     NOTE\nsupport  watching  -\nx        held       [2J gone\n"
         );
     }
 

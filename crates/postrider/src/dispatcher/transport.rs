@@ -8,7 +8,14 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::{
     config::{Endpoint, NoHeaderValue},
     secrets::SecretList,
+    tls::Stamp,
 };
+
+/// Tells whether the file of the endpoint's own authorities has changed. `None` as well where it
+/// cannot be read: what was read of it serves on.
+pub(super) fn authorities(endpoint: &Endpoint) -> Option<Stamp> {
+    Stamp::of(endpoint.ca_file.as_deref()?).ok()
+}
 
 /// Where the transport's secrets begin among the endpoint's.
 fn first(endpoint: &Endpoint) -> usize {
@@ -19,6 +26,16 @@ fn first(endpoint: &Endpoint) -> usize {
 fn links_first(endpoint: &Endpoint) -> usize {
     let keys = endpoint.links.as_ref().map_or(0, |links| links.key.len());
     endpoint.secrets().len() - keys
+}
+
+/// What an endpoint is told in confidence. The path of a webhook often is its secret, as is what its
+/// query says.
+pub(super) fn confidential(endpoint: &Endpoint, secrets: &SecretList) -> Vec<SecretString> {
+    let url = &endpoint.url;
+    let asked = url.query_pairs().map(|(_, value)| value.into_owned());
+    let places = [url.path().to_owned()].into_iter().chain(asked);
+    let places = places.map(SecretString::from);
+    secrets.live().cloned().chain(places).collect()
 }
 
 /// What makes the links of an event, where the endpoint gets any.

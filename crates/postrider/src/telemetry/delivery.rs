@@ -59,6 +59,16 @@ impl EndpointState {
             Self::Orphaned => "orphaned",
         }
     }
+
+    /// For people: a closed breaker means that all is well, which nobody guesses.
+    pub fn in_words(name: &str) -> &str {
+        match name {
+            "closed" => "well",
+            "open" => "in trouble",
+            "half_open" => "recovering",
+            other => other,
+        }
+    }
 }
 
 /// One attempt, as it is told.
@@ -201,6 +211,17 @@ impl Delivery {
             tracing::error!(
                 %endpoint, left_out,
                 "endpoint in trouble: {note}; its events wait and do not age, a probe goes out every few seconds. hint: `postrider endpoints list`, then look at the receiver"
+            );
+        }
+    }
+
+    /// A secret, a certificate or the authorities of an endpoint have changed, to something that
+    /// nothing can be sent with.
+    pub(crate) fn not_renewed(&self, endpoint: &EndpointKey, why: &str) {
+        if let Some(left_out) = self.allow("not renewed", endpoint) {
+            tracing::error!(
+                %endpoint, left_out,
+                "what endpoint {endpoint} is sent with has changed and cannot be used: {why}; what it was before serves on until the next start"
             );
         }
     }

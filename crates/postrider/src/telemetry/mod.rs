@@ -8,6 +8,7 @@ pub mod catalogue;
 pub mod delivery;
 pub mod links;
 pub mod mail;
+pub(crate) mod plain;
 pub mod process;
 pub mod quiet;
 pub mod tokens;

@@ -23,8 +23,11 @@ use super::{
     attempt::{self, Post},
     line::{Inbox, Line, Order},
     storage::{Storage, Wish, returned},
+    transport,
 };
-use crate::{clock, config::Endpoint, secrets::SecretList, telemetry::delivery::EndpointState};
+use crate::{
+    clock, config::Endpoint, secrets::SecretList, telemetry::delivery::EndpointState, tls::Stamp,
+};
 
 mod outcomes;
 
@@ -45,6 +48,8 @@ pub(super) struct Lane {
     endpoint: Arc<Endpoint>,
     secrets: watch::Receiver<Arc<SecretList>>,
     post: Result<Arc<Post>, String>,
+    /// The endpoint's own authorities, as they were when `post` was made.
+    authorities: Option<Stamp>,
     health: EndpointHealth,
     storage: Storage,
     /// Leased deliveries that wait for a slot.
@@ -92,6 +97,7 @@ impl Lane {
     pub(super) fn new(deps: Deps, line: Arc<Line>) -> Self {
         let endpoint = line.endpoint();
         let mut secrets = deps.secrets.watch(&endpoint.secrets());
+        let authorities = transport::authorities(&endpoint);
         let post = Post::new(
             &deps.instance,
             deps.store.clone(),
@@ -109,6 +115,7 @@ impl Lane {
             endpoint,
             secrets,
             post,
+            authorities,
             queue: VecDeque::new(),
             sending: FuturesUnordered::new(),
             taken: 0,
@@ -142,7 +149,7 @@ impl Lane {
                 () = self.line.woken() => {}
                 Some(done) = self.sending.next(), if !self.sending.is_empty() => self.judge(done),
                 ended = self.storage.ended(clock::monotonic, clock::chance) => self.stored(ended),
-                Ok(()) = self.secrets.changed() => self.prepare(),
+                Ok(()) = self.secrets.changed() => self.renew(),
                 () = asleep, if until.is_some() => {}
             }
             // What ended at the same moment is settled in the same group.
@@ -204,9 +211,10 @@ impl Lane {
         self.prepare();
     }
 
-    /// New secrets or settings.
+    /// New settings, or nothing to send with so far.
     fn prepare(&mut self) {
         let secrets = Arc::clone(&self.secrets.borrow_and_update());
+        self.authorities = transport::authorities(&self.endpoint);
         self.post = Post::new(
             &self.deps.instance,
             self.deps.store.clone(),
@@ -215,6 +223,20 @@ impl Lane {
         )
         .map(Arc::new);
         self.hope();
+    }
+
+    /// New secrets or authorities, with the settings as they were: where nothing can be sent with
+    /// them, what served until now serves on.
+    fn renew(&mut self) {
+        let before = self.post.clone();
+        self.prepare();
+        if let (Err(why), Ok(_)) = (&self.post, &before) {
+            self.deps
+                .telemetry
+                .delivery
+                .not_renewed(&self.endpoint.key, why);
+            self.post = before;
+        }
     }
 
     fn hope(&mut self) {
@@ -265,6 +287,8 @@ impl Lane {
             }
             if self.post.is_err() {
                 self.prepare();
+            } else if transport::authorities(&self.endpoint) != self.authorities {
+                self.renew();
             }
             let Some(claimed) = self.queue.pop_front() else {
                 return;
