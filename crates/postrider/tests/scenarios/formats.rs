@@ -255,6 +255,35 @@ async fn an_endpoint_that_takes_messages_later_says_that_it_has_none_of_older_ev
     expect_exactly(&world, &sent).await;
 }
 
+/// As after a restore of the database alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_are_gone_from_the_spool_are_told_and_hold_up_nobody() {
+    let mut world = watching(relay(), Behaviour::Accept).await;
+    world.receiver.down().await;
+    let lost = deliver(&world, &[300_000; 7]);
+    let count = |world: &World, name: &str| {
+        let told = world.ask(&["endpoints", "list"]).unwrap_or_default();
+        told["endpoints"][0][name].as_u64()
+    };
+    let is = move |name: &'static str, number: usize| {
+        move |world: &World| count(world, name) == Some(number as u64)
+    };
+    world.expect("they wait", is("pending", lost.len())).await;
+    world.kill();
+    for file in std::fs::read_dir(world.dir.path().join("spool")).unwrap() {
+        std::fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    world.start();
+    world.expect("they end", is("dead", lost.len())).await;
+    world.receiver.up().await.unwrap();
+    let sent = deliver(&world, &[500, 300_000]);
+    expect_exactly(&world, &sent).await;
+    let dead = world.ask(&["events", "list", "--state", "dead"]).unwrap();
+    let text = dead.to_string();
+    assert!(text.contains("is not stored any more"), "{text}");
+    assert!(world.log().contains("gone from the spool"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn mail_that_breaks_programs_goes_through_every_format() {
     let mut receivers = Vec::new();

@@ -46,7 +46,7 @@ pub(crate) struct Office {
 pub(crate) struct Ask {
     pub(crate) method: String,
     pub(crate) path: String,
-    pub(crate) query: BTreeMap<String, String>,
+    pub(crate) query: Vec<(String, String)>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
@@ -58,7 +58,13 @@ impl Ask {
     }
 
     pub(crate) fn of(&self, name: &str) -> &str {
-        self.query.get(name).map_or("", String::as_str)
+        let of_name = self.query.iter().find(|(key, _)| key == name);
+        of_name.map_or("", |(_, value)| value.as_str())
+    }
+
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let of_name = self.query.iter().filter(move |(key, _)| key == name);
+        of_name.map(|(_, value)| value.as_str())
     }
 
     /// `POST /path`, for a match.

@@ -208,6 +208,19 @@ async fn good(desk: &Desk, recipe: &Recipe, raw: &[u8], id: u128) {
     assert_eq!(class, Class::Delivered, "{note}\n{}", desk.log());
 }
 
+/// A name that is a query of its own where it is written into one as it is.
+#[tokio::test]
+async fn servicenow_gets_a_file_whatever_its_name_asks_for() {
+    let desk = Desk::start(products::servicenow).await;
+    let recipe = Recipe::load("servicenow", &desk, desk::RIGHT);
+    let asking = mail("first@example.org", "", "One");
+    let asking = String::from_utf8(asking).unwrap();
+    let asking = asking.replace(".bin", "^NQtable_sys_id=1.bin");
+    good(&desk, &recipe, asking.as_bytes(), 1).await;
+    let tickets = desk.tickets();
+    assert_eq!(tickets[0].files.len(), 1, "{}", desk.log());
+}
+
 /// What holds for every product; `files`: whether it takes any.
 async fn holds(name: &str, handler: Handler, files: bool) -> Desk {
     let desk = Desk::start(handler).await;

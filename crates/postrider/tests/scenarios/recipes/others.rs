@@ -218,13 +218,15 @@ pub(crate) fn slack(office: &mut Office, ask: &Ask) -> (u16, Value) {
             let mut messages: Vec<Value> = vec![json!({ "ts": "0.1", "text": "somebody talks" })];
             for (at, one) in office.tickets.iter().enumerate() {
                 messages.insert(0, json!({ "ts": format!("{}.0", at + 1), "text": one.text, "metadata": one.facts }));
-                for note in &one.notes {
-                    messages.insert(
-                        0,
-                        json!({ "ts": "9.0", "text": note, "thread_broadcast": true }),
-                    );
-                }
             }
+            (200, json!({ "ok": true, "messages": messages }))
+        }
+        // Answers are there alone.
+        ("GET", parts) if parts == ["api", "conversations.replies"] => {
+            let id = ask.of("ts").split('.').next().unwrap().to_owned();
+            let one = ticket(office, &id);
+            let mut messages = vec![json!({ "text": one.text, "metadata": one.facts })];
+            messages.extend(one.notes.iter().map(|note| json!({ "text": note })));
             (200, json!({ "ok": true, "messages": messages }))
         }
         ("POST", parts) if parts == ["api", "chat.postMessage"] => {
