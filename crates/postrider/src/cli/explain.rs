@@ -10,7 +10,7 @@ use super::{
     output::{print, print_json},
     render::{Table, age, clean, count, maybe_age, moment, sums},
 };
-use crate::{admin::api, clock};
+use crate::{admin::api, clock, telemetry::delivery::EndpointState};
 
 pub(crate) async fn run(client: &Client, args: &Explain, json: bool) -> Result<(), Failure> {
     let message_id = args
@@ -176,9 +176,8 @@ fn owed_text(owed: &[api::Owed], now: Wall) -> String {
     for owed in owed {
         table.row([
             owed.endpoint.clone(),
-            owed.endpoint_state
-                .clone()
-                .unwrap_or_else(|| "orphaned".to_owned()),
+            EndpointState::in_words(owed.endpoint_state.as_deref().unwrap_or("orphaned"))
+                .to_owned(),
             owed.pending.to_string(),
             maybe_age(owed.oldest_pending.as_deref(), now),
             owed.dead.to_string(),

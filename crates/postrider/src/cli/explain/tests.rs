@@ -78,8 +78,8 @@ deliveries  0 = 0 pending + 0 delivered + 0 dead + 0 discarded
 FOLDER  ALIVE   LAST WAKE       FOUND             READ TO  SERVER'S NEWEST  HELD  LAST MAIL
 INBOX   2h ago  changed 2h ago  2 event, 1 known  4711     not asked        -     2026-11-23 08:00:00
 
-ENDPOINT  STATE  PENDING  OLDEST  DEAD
-tickets   open   7        21m     0
+ENDPOINT  STATE       PENDING  OLDEST  DEAD
+tickets   in trouble  7        21m     0
 
 the server: it was not asked: no login is tried
 "
