@@ -25,6 +25,9 @@ use url::Url;
 use super::{RenderError, Rendered, Source};
 use crate::body::{Body, RawMessage};
 
+/// What a product says, the end of a traceback of Odoo's too.
+pub const ANSWER_BYTES_MAX: usize = 64 << 10;
+
 /// A product, and what it wants to be told beside the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Profile {

@@ -36,9 +36,9 @@ pub(crate) struct Endpoint {
     /// Requests that may run at a time.
     #[schemars(range(min = 1, max = 1000))]
     pub(crate) max_in_flight: u32,
-    /// How long one request may take, from connecting to the answer's end.
+    /// How long one request may take, from connecting to the answer's end. Default: `15s`; with `format = "raw"` `3m`, because products answer when the ticket is made, and some make a second one of a repeat.
     #[schemars(extend("x-min" = "1s", "x-max" = "5m"))]
-    pub(crate) timeout: Span,
+    pub(crate) timeout: Option<Span>,
     /// When what was not accepted is sent again.
     pub(crate) retry: Retry,
     /// What the endpoint's answers mean, where their statuses alone do not say it. The first rule that fits counts.
@@ -80,7 +80,7 @@ impl Default for Endpoint {
             when: None,
             suppress_duplicates: None,
             max_in_flight: 4,
-            timeout: Span::seconds(15),
+            timeout: None,
             retry: Retry::default(),
             classify: Vec::new(),
             order: Order::None,

@@ -61,7 +61,7 @@ pub(super) fn endpoints(
                     findings,
                 ),
                 max_in_flight: written.max_in_flight,
-                timeout: written.timeout.0,
+                timeout: format::timeout(written),
                 retry: retry(&path, &written.retry, findings),
                 classifier: classifier(&path, &written.classify, findings),
                 order: match written.order {

@@ -1,6 +1,8 @@
 //! What an endpoint gets: the keys of its format, those that belong to another one, and those that
 //! are missing.
 
+use std::time::Duration;
+
 use postrider_core::event::EventType;
 use postrider_webhook::format::{
     event::{Attachments, Texts},
@@ -43,6 +45,18 @@ pub(super) fn format(
                 .map(EndpointFormat::Template)
         }
     }
+}
+
+/// A receiver that answers first and works later is quick. A product answers when it is done, and Request Tracker's own
+/// client waits as long.
+pub(super) fn timeout(written: &raw::Endpoint) -> Duration {
+    let default = match written.format {
+        raw::Format::Raw => Duration::from_secs(180),
+        raw::Format::Event | raw::Format::Postmark | raw::Format::Template => {
+            Duration::from_secs(15)
+        }
+    };
+    written.timeout.map_or(default, |span| span.0)
 }
 
 /// Base64 of it is what common receivers still take.

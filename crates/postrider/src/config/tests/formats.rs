@@ -87,6 +87,9 @@ fn a_product_needs_no_signing_secret_and_gets_one_that_is_written() {
     let raw = format!("format = \"raw\"\nraw = {{ profile = \"osticket\", {KEY} }}");
     let without = endpoint(&raw);
     assert!(without.needs_raw() && without.needs_message());
+    assert_eq!(without.timeout.as_secs(), 180, "products answer late");
+    let quick = endpoint(&format!("timeout = \"7s\"\n{raw}"));
+    assert_eq!(quick.timeout.as_secs(), 7);
     assert_eq!(without.secrets().len(), 1);
     let with = endpoint(&format!("{SECRET}\n{raw}"));
     assert_eq!(with.secrets().len(), 2);
