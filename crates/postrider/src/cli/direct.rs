@@ -7,8 +7,10 @@ use postrider_core::ids::{CredentialKey, MailboxKey};
 use postrider_oauth::error::TokenError;
 
 use super::{
-    check::{refused, tell},
+    check::refused,
     failure::{Exit, Failure},
+    output::complain,
+    render::count,
 };
 use crate::{
     config::{self, Config, Credential, Environment, nearest},
@@ -19,7 +21,14 @@ use crate::{
 pub(crate) fn load(file: &Path, json: bool) -> Result<Config, Failure> {
     match config::load(file) {
         Ok(loaded) => {
-            tell(&loaded.warnings, "warning")?;
+            // Each command would tell all of them, and none of them is about what it does.
+            if !loaded.warnings.is_empty() {
+                let warnings = count(loaded.warnings.len(), "warning", "warnings");
+                complain(&format!(
+                    "{}: {warnings}; `postrider check-config` tells them\n",
+                    file.display()
+                ))?;
+            }
             Ok(loaded.config)
         }
         Err(problems) => Err(refused(file, &problems, json)?),

@@ -1,5 +1,5 @@
 //! The page for whoever keeps the firewall: hosts and ports, who calls whom, and which of the
-//! connections take a proxy. All of them go out; nothing has to reach postrider from outside.
+//! connections take a proxy. All of them go out, but those of whoever opens a link.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -156,7 +156,16 @@ pub fn page(cloud: Cloud, protocols: Protocols, config: Option<&Config>) -> Stri
         text += "\nWhat this configuration connects to:\n\n";
         text += &table(&of_config(config), Columns::Proxies);
     }
-    text + NOTES
+    text += NOTES;
+    if let Some(links) = config.and_then(|config| config.links.as_ref()) {
+        let _ = writeln!(
+            text,
+            "- But for links to attachments: whoever opens one calls `{}`, and the proxy there calls postrider at `{}` (`[links] listen`).",
+            links.public_url.origin().ascii_serialization(),
+            links.listen
+        );
+    }
+    text
 }
 
 /// A cloud's own table knows of no proxies.

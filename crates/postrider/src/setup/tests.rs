@@ -6,10 +6,12 @@ use std::{
     io::Write as _,
     path::PathBuf,
     process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
 };
 
 use super::*;
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, Links};
 
 fn repository(path: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(path)
@@ -239,8 +241,17 @@ endpoints = ["tickets"]
     )
     .unwrap();
     let config = Config::load(&file, &Environment::of_process()).unwrap();
-    let config = config.config;
+    let mut config = config.config;
     let page = firewall::page(Cloud::Global, Protocols::Imap, Some(&config));
     assert!(!page.contains("path-that-is-a-secret"));
     is_current("docs/samples/firewall.md", &page);
+    config.links = Some(Arc::new(Links {
+        listen: "127.0.0.1:9422".parse().unwrap(),
+        public_url: "https://links.contoso.com/mail/".parse().unwrap(),
+        key: Vec::new(),
+        expires: Duration::from_secs(60),
+    }));
+    let page = firewall::page(Cloud::Global, Protocols::Imap, Some(&config));
+    let line = "calls `https://links.contoso.com`, and the proxy there calls postrider at `127.0.0.1:9422`";
+    assert!(page.contains(line), "{page}");
 }
