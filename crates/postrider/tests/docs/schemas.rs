@@ -18,7 +18,7 @@ fn breaking(old: &Value, new: &Value, at: &str, found: &mut Vec<String>) {
     for (key, was) in old {
         let is = new.get(key);
         match key.as_str() {
-            "type" | "const" if is != Some(was) => {
+            "type" | "const" | "$ref" if is != Some(was) => {
                 let is = is.cloned().unwrap_or_default();
                 found.push(format!("{at}: {key} was {was}, is {is}"));
             }
@@ -38,12 +38,47 @@ fn breaking(old: &Value, new: &Value, at: &str, found: &mut Vec<String>) {
                     }
                 }
             }
+            "oneOf" | "anyOf" | "allOf" | "enum" => alternatives(key, was, is, at, found),
             _ => {
                 if let Some(is) = is {
                     breaking(was, is, &format!("{at}/{key}"), found);
                 }
             }
         }
+    }
+}
+
+/// Each has to be there still. A value may be of a new kind only where somebody asks for it: a type of event.
+fn alternatives(key: &str, was: &Value, is: Option<&Value>, at: &str, found: &mut Vec<String>) {
+    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+    let (was, is) = (list(Some(was)), list(is));
+    for one in &was {
+        let at = format!("{at}/{key}/{}", name(one));
+        match is.iter().find(|other| name(other) == name(one)) {
+            Some(other) => breaking(one, other, &at, found),
+            None => found.push(format!("{at}: is gone")),
+        }
+    }
+    let known: Vec<_> = was.iter().map(name).collect();
+    let new = is.iter().map(name).filter(|name| !known.contains(name));
+    if key == "anyOf" {
+        found.extend(new.map(|name| format!("{at}/{key}/{name}: nobody knows it")));
+    }
+}
+
+/// By what an alternative is told from the others.
+fn name(one: &Value) -> String {
+    let properties = one["properties"].as_object().into_iter().flatten();
+    let consts = properties.filter_map(|(_, property)| property.get("const"));
+    let own = ["const", "$ref", "type"].map(|key| one.get(key));
+    let parts: Vec<_> = consts.chain(own.into_iter().flatten()).collect();
+    match parts.is_empty() {
+        true => one.to_string(),
+        false => parts
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" "),
     }
 }
 
@@ -124,4 +159,21 @@ fn a_difference_that_breaks_somebody_is_told() {
     assert_eq!(gone, ["/MessageEventData/folder: is gone"]);
     let other = changed(|data| data["properties"]["folder"]["type"] = "integer".into());
     assert_eq!(other.len(), 1, "{other:?}");
+    let refers = changed(|data| data["properties"]["text"]["$ref"] = "#/$defs/Raw".into());
+    assert_eq!(refers.len(), 1, "{refers:?}");
+    let inline = changed(|data| data["properties"]["text"] = serde_json::json!({}));
+    assert_eq!(inline.len(), 1, "{inline:?}");
+    let more = changed(|data| {
+        let sender = data["properties"]["sender"]["anyOf"].as_array_mut();
+        sender.unwrap().push(serde_json::json!({"type": "string"}));
+    });
+    assert_eq!(more.len(), 1, "{more:?}");
+    let mut fewer = schema.clone();
+    let dropped = fewer["oneOf"].as_array_mut().unwrap().remove(3);
+    let mut found = Vec::new();
+    breaking(&schema, &fewer, "", &mut found);
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.clear();
+    breaking(&fewer, &schema, "", &mut found);
+    assert!(found.is_empty(), "{dropped} may come: {found:?}");
 }
