@@ -39,6 +39,7 @@ async fn main() {
         allow_network_filesystem: false,
         reserve_bytes: 8 * 1024 * 1024,
         budget_bytes: None,
+        budget_action: postrider_store::BudgetAction::PauseReading,
         due_ahead_max: Duration::from_secs(24 * 3600),
     })
     .await
@@ -252,5 +253,6 @@ fn commit(watch: &WatchKey, first: u32, messages: u32) -> Commit {
             .collect(),
         events: uids.iter().map(event).collect(),
         quarantined: Vec::new(),
+        ordered: None,
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     error::{Kind, kind},
     filesystem, migrate,
     model::{OpenError, Options},
+    outbox::AheadMax,
     readers::Readers,
     room::{Room, beside},
     rows::Texts,
@@ -48,6 +49,7 @@ pub(crate) struct Opened {
     pub(crate) room: Arc<Room>,
     pub(crate) spool: Spool,
     pub(crate) failed: Arc<OnceLock<String>>,
+    pub(crate) due_ahead_max: AheadMax,
     /// The process before this one did not close the store.
     pub(crate) unclean: bool,
 }
@@ -65,7 +67,7 @@ pub(crate) async fn open(options: &Options) -> Result<Opened, OpenError> {
         .unwrap_or(Path::new("."));
     local(place, path, options)?;
     let lock = lock(path)?;
-    let room = Arc::new(Room::new(path, options.reserve_bytes, options.budget_bytes));
+    let room = Arc::new(Room::new(options));
     private_file(path)?;
     let (mut conn, unclean, run) = match prepare(path, options.reserve_bytes).await {
         // A full disk must not keep the daemon from settling what it has: the reserve is for that.
@@ -94,12 +96,13 @@ pub(crate) async fn open(options: &Options) -> Result<Opened, OpenError> {
         room.disk_full();
     }
     let failed = Arc::new(OnceLock::new());
+    let due_ahead_max = AheadMax::new(options.due_ahead_max);
     let writer = Writer {
         conn,
         state,
         room: room.clone(),
         failed: failed.clone(),
-        due_ahead_max: options.due_ahead_max,
+        due_ahead_max: due_ahead_max.clone(),
         texts: Texts::default(),
         lock,
     };
@@ -110,6 +113,7 @@ pub(crate) async fn open(options: &Options) -> Result<Opened, OpenError> {
         room,
         spool,
         failed,
+        due_ahead_max,
         unclean,
     })
 }

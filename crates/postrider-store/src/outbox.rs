@@ -1,6 +1,13 @@
 //! Reading the outbox: what is due, what waits.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use postrider_core::{
     delivery::order::OrderKey,
@@ -19,6 +26,27 @@ use crate::{
     readers::Readers,
     state::State,
 };
+
+/// The longest that a due time may lie ahead. The writer and all handles share it.
+#[derive(Clone, Debug)]
+pub(crate) struct AheadMax(Arc<AtomicU64>);
+
+impl AheadMax {
+    pub(crate) fn new(longest: Duration) -> Self {
+        let shared = Self(Arc::default());
+        shared.set(longest);
+        shared
+    }
+
+    pub(crate) fn get(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set(&self, longest: Duration) {
+        let millis = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        self.0.store(millis, Ordering::Relaxed);
+    }
+}
 
 /// A due time after `latest` comes from a clock that jumped: it is due now.
 pub(crate) struct Due<'a> {
@@ -115,9 +143,10 @@ pub(crate) fn event_type(text: &str) -> Result<EventType, sqlx::Error> {
         .ok_or_else(|| sqlx::Error::Decode(format!("unknown event type {text}").into()))
 }
 
-/// The lines in which new deliveries of these works would have to wait.
+/// The lines in which new deliveries of these works would have to wait. The index is prescribed: SQLite
+/// would rather walk through all that waits for the endpoint.
 const BUSY: &str = "SELECT v.value ->> 0, v.value ->> 1 FROM json_each(?1) AS v WHERE EXISTS \
-    (SELECT 1 FROM delivery AS d WHERE d.endpoint = v.value ->> 0 AND d.order_key = v.value ->> 1 \
+    (SELECT 1 FROM delivery AS d INDEXED BY delivery_order WHERE d.endpoint = v.value ->> 0 AND d.order_key = v.value ->> 1 \
     AND d.order_key IS NOT NULL AND d.state < 2 AND d.aside = 0)";
 
 /// Asks only where some endpoint wants order.
@@ -153,6 +182,11 @@ pub(crate) async fn lines<'a>(
         .collect())
 }
 
+/// Each is the one end of an index.
+const NEXT_DUE: &str = "SELECT p.name, \
+    (SELECT min(due) FROM delivery WHERE endpoint = p.id AND state = 0 AND blocked = 0), \
+    (SELECT max(due) FROM delivery WHERE endpoint = p.id AND state = 0 AND blocked = 0) FROM endpoint p";
+
 /// When each endpoint that has pending deliveries has the next one due.
 pub(crate) async fn next_due(
     readers: &Readers,
@@ -160,13 +194,10 @@ pub(crate) async fn next_due(
     ahead_max: Duration,
 ) -> Result<Vec<(EndpointKey, Wall)>, StoreError> {
     let mut reader = readers.get().await?;
-    let rows: Vec<(String, Option<i64>, Option<i64>)> = sqlx::query_as(
-        "SELECT p.name, (SELECT min(due) FROM delivery WHERE endpoint = p.id AND state = 0 AND blocked = 0), \
-         (SELECT max(due) FROM delivery WHERE endpoint = p.id AND state = 0 AND blocked = 0) FROM endpoint p",
-    )
-    .fetch_all(reader.conn())
-    .await
-    .map_err(doing("looking for what is due next"))?;
+    let rows: Vec<(String, Option<i64>, Option<i64>)> = sqlx::query_as(NEXT_DUE)
+        .fetch_all(reader.conn())
+        .await
+        .map_err(doing("looking for what is due next"))?;
     let latest = now + ahead_max;
     Ok(rows
         .into_iter()
@@ -179,6 +210,17 @@ pub(crate) async fn next_due(
             ))
         })
         .collect())
+}
+
+/// Whether the store knows an endpoint of this name.
+pub(crate) async fn knows(readers: &Readers, endpoint: &EndpointKey) -> Result<bool, StoreError> {
+    let mut reader = readers.get().await?;
+    let (known,): (bool,) = sqlx::query_as("SELECT EXISTS (SELECT 1 FROM endpoint WHERE name = ?)")
+        .bind(endpoint.as_str())
+        .fetch_one(reader.conn())
+        .await
+        .map_err(doing("looking for an endpoint"))?;
+    Ok(known)
 }
 
 /// The deliveries of each endpoint that the store knows, by state.
@@ -227,39 +269,57 @@ mod tests {
     use super::*;
     use crate::migrate;
 
-    #[tokio::test]
-    async fn what_is_due_is_found_without_a_scan() {
+    /// The steps of a query's plan.
+    async fn plan(query: &str, parameters: usize) -> Vec<String> {
         let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         migrate::schema(&mut conn).await;
-        let plan: Vec<(i64, i64, i64, String)> =
-            sqlx::query_as(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {DUE}")))
-                .bind(1)
-                .bind(1)
-                .bind(1)
-                .bind(1)
-                .fetch_all(&mut conn)
-                .await
-                .unwrap();
-        let steps: Vec<String> = plan.into_iter().map(|(_, _, _, step)| step).collect();
+        let sql = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}"));
+        let mut query = sqlx::query_as(sql);
+        for _ in 0..parameters {
+            query = query.bind("[]");
+        }
+        let plan: Vec<(i64, i64, i64, String)> = query.fetch_all(&mut conn).await.unwrap();
+        plan.into_iter().map(|(_, _, _, step)| step).collect()
+    }
+
+    fn searches(steps: &[String], by_index: &str) -> usize {
+        let found = steps.iter().filter(|step| step.starts_with(by_index));
+        found.count()
+    }
+
+    /// Nothing is walked through but what stands in this list.
+    fn assert_walks_only(steps: &[String], short: &[&str]) {
+        let walked = steps.iter().filter_map(|step| step.strip_prefix("SCAN "));
+        for what in walked {
+            assert!(
+                short.iter().any(|known| what.starts_with(known)),
+                "{steps:#?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_due_is_found_without_a_scan() {
+        let steps = plan(DUE, 4).await;
         let by_index = "SEARCH delivery USING COVERING INDEX delivery_due (endpoint=? AND state=? AND blocked=? AND due";
-        assert_eq!(
-            steps
-                .iter()
-                .filter(|step| step.starts_with(by_index))
-                .count(),
-            2,
-            "{steps:#?}"
-        );
-        // The only thing walked through is the short list of what was found.
-        let walked: Vec<_> = steps
-            .iter()
-            .filter(|step| step.starts_with("SCAN"))
-            .collect();
-        assert!(
-            walked
-                .iter()
-                .all(|step| step.contains("due") || step.contains("subquery")),
-            "{steps:#?}"
-        );
+        assert_eq!(searches(&steps, by_index), 2, "{steps:#?}");
+        // Only the short list of what was found, which is bounded by the claim.
+        assert_walks_only(&steps, &["due", "(subquery", "SUBQUERY"]);
+    }
+
+    #[tokio::test]
+    async fn the_next_due_time_is_the_end_of_an_index_for_each_endpoint() {
+        let steps = plan(NEXT_DUE, 0).await;
+        let by_index = "SEARCH delivery USING COVERING INDEX delivery_due (endpoint=? AND state=? AND blocked=?)";
+        assert_eq!(searches(&steps, by_index), 2, "{steps:#?}");
+        assert_walks_only(&steps, &["p"]);
+    }
+
+    #[tokio::test]
+    async fn whether_a_line_is_busy_is_one_search_however_long_it_is() {
+        let steps = plan(BUSY, 1).await;
+        let by_index = "SEARCH d EXISTS USING INDEX delivery_order (endpoint=? AND order_key=?)";
+        assert_eq!(searches(&steps, by_index), 1, "{steps:#?}");
+        assert_walks_only(&steps, &["v VIRTUAL TABLE"]);
     }
 }

@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use crate::model::Space;
+use crate::model::{BudgetAction, Options, Space};
 
 /// With less than this free, reading does not resume, however small the reserve is.
 const RESUME_FREE_MIN: u64 = 1024 * 1024;
@@ -24,6 +24,8 @@ pub enum Level {
     Fine,
     /// Four fifths of the budget are used: there is time to do something.
     Low,
+    /// The budget is used up, and reading goes on.
+    Over,
     /// Reading is stopped.
     Full,
 }
@@ -31,19 +33,23 @@ pub enum Level {
 /// Per cent of the budget at which room is low, and below which it is fine again.
 const LOW_FROM: u64 = 80;
 const FINE_BELOW: u64 = 75;
+/// The same for its end.
+const OVER_FROM: u64 = 100;
+const WITHIN_BELOW: u64 = 95;
 
 impl Space {
     /// `before` keeps it from going to and fro.
     pub fn level(&self, before: Level) -> Level {
-        let from = if before == Level::Fine {
-            LOW_FROM
-        } else {
-            FINE_BELOW
+        let reaches = |level: Level, from: u64, back_below: u64| {
+            let percent = if before >= level { back_below } else { from };
+            let bound = |budget: u64| budget / 100 * percent;
+            self.budget.is_some_and(|budget| self.used() >= bound(budget))
         };
-        let is_low = |budget: u64| self.used() >= budget / 100 * from;
         if self.low() {
             Level::Full
-        } else if self.budget.is_some_and(is_low) {
+        } else if reaches(Level::Over, OVER_FROM, WITHIN_BELOW) {
+            Level::Over
+        } else if reaches(Level::Low, LOW_FROM, FINE_BELOW) {
             Level::Low
         } else {
             Level::Fine
@@ -58,6 +64,7 @@ pub(crate) struct Room {
     reserve: PathBuf,
     reserve_bytes: u64,
     budget: Option<u64>,
+    action: BudgetAction,
     spool_bytes: AtomicU64,
     full: Mutex<Option<Full>>,
 }
@@ -69,13 +76,15 @@ enum Full {
 }
 
 impl Room {
-    pub(crate) fn new(db: &Path, reserve_bytes: u64, budget: Option<u64>) -> Self {
+    pub(crate) fn new(options: &Options) -> Self {
+        let db = options.path.as_path();
         Self {
             db: db.to_owned(),
             wal: beside(db, "-wal"),
             reserve: beside(db, ".reserve"),
-            reserve_bytes,
-            budget,
+            reserve_bytes: options.reserve_bytes,
+            budget: options.budget_bytes,
+            action: options.budget_action,
             spool_bytes: AtomicU64::new(0),
             full: Mutex::new(None),
         }
@@ -86,7 +95,10 @@ impl Room {
     pub(crate) fn refuses(&self) -> Option<String> {
         let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
         let used = self.used();
-        let over = self.budget.is_some_and(|budget| used >= budget);
+        let over = match self.action {
+            BudgetAction::PauseReading => self.budget.is_some_and(|budget| used >= budget),
+            BudgetAction::Warn => false,
+        };
         match *full {
             None if over => *full = Some(Full::Budget),
             None => {}
@@ -246,6 +258,11 @@ mod tests {
         assert_eq!(space(800, None).level(Level::Fine), Level::Low);
         assert_eq!(space(760, None).level(Level::Low), Level::Low);
         assert_eq!(space(749, None).level(Level::Full), Level::Fine);
+        assert_eq!(space(999, None).level(Level::Low), Level::Low);
+        assert_eq!(space(1_000, None).level(Level::Low), Level::Over);
+        assert_eq!(space(950, None).level(Level::Over), Level::Over);
+        assert_eq!(space(949, None).level(Level::Over), Level::Low);
+        assert_eq!(space(2_000, Some("disk")).level(Level::Over), Level::Full);
         assert_eq!(space(10, Some("disk")).level(Level::Fine), Level::Full);
         assert_eq!(Space::default().level(Level::Low), Level::Fine);
     }

@@ -4,7 +4,6 @@
 use std::{
     fs::File,
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
 use postrider_core::ids::EndpointKey;
@@ -15,7 +14,7 @@ use crate::{
     error::{Kind, kind, store_error},
     ledger,
     model::{Claimed, EventIdentity, StoreError},
-    outbox,
+    outbox::{self, AheadMax},
     plan::{Answer, Plan, Seen, Work},
     rare::{self, Did, Rare},
     room::Room,
@@ -46,7 +45,7 @@ pub(crate) struct Writer {
     pub(crate) state: State,
     pub(crate) room: Arc<Room>,
     pub(crate) failed: Arc<OnceLock<String>>,
-    pub(crate) due_ahead_max: Duration,
+    pub(crate) due_ahead_max: AheadMax,
     pub(crate) texts: Texts,
     /// Held as long as this task lives.
     pub(crate) lock: File,
@@ -252,7 +251,7 @@ impl Writer {
                 endpoint,
                 id: known.id,
                 now: *now,
-                latest: *now + self.due_ahead_max,
+                latest: *now + self.due_ahead_max.get(),
                 limit: i64::from(*limit) + i64::try_from(before).unwrap_or(i64::MAX),
             };
             let mut rows = query.read(&mut self.conn).await?;

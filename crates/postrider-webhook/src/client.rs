@@ -258,10 +258,7 @@ impl Client {
                         .and_then(|value: &HeaderValue| value.to_str().ok())
                 };
                 let date = header(DATE.as_str()).and_then(parse_http_date);
-                let retry_after = match response.headers().get(RETRY_AFTER) {
-                    Some(value) => RetryAfter::parse(Some(value.to_str().unwrap_or(""))),
-                    None => RetryAfter::Absent,
-                };
+                let retry_after = retry_after(response.headers()).by_clock(date);
                 let control = Control::parse(header("webhook-delivery"));
                 let (start, whole) =
                     read_start(response, self.answer_bytes_max, self.answer_time_max).await;
@@ -381,6 +378,18 @@ async fn read_start(
     // What does not come in time is left out.
     let whole = tokio::time::timeout(time_max, reading).await;
     (start, whole.unwrap_or(false))
+}
+
+/// The first of these headers that says something.
+fn retry_after(headers: &HeaderMap) -> RetryAfter {
+    let values = headers.get_all(RETRY_AFTER).iter();
+    values
+        .map(|value| RetryAfter::parse(Some(value.to_str().unwrap_or(""))))
+        .reduce(|known, next| match known {
+            RetryAfter::Nonsense => next,
+            RetryAfter::Absent | RetryAfter::Seconds(_) | RetryAfter::At(_) => known,
+        })
+        .unwrap_or(RetryAfter::Absent)
 }
 
 fn note(status: u16, class: Class, start: &[u8], secrets: &[SecretString]) -> String {

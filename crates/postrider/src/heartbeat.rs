@@ -16,13 +16,9 @@ const BEAT: Duration = Duration::from_secs(5);
 /// something is wrong can send it again.
 const KEEP_MESSAGES: Duration = Duration::from_secs(3600);
 
-/// Every message that is still owed is looked at each time, and there may be a million.
-const LOOK_AT_MESSAGES: Duration = Duration::from_secs(120);
-
 pub async fn run(shared: Arc<Shared>, directory: Arc<Directory>, health: Arc<Health>) {
     let mut expected = clock::monotonic() + BEAT;
     let mut level = Level::Fine;
-    let mut messages_due = expected;
     loop {
         tokio::time::sleep(BEAT).await;
         let now = clock::monotonic();
@@ -33,7 +29,7 @@ pub async fn run(shared: Arc<Shared>, directory: Arc<Directory>, health: Arc<Hea
         expected = now + BEAT;
         // Forgetting what was delivered long ago goes through the writer in small steps, so it is
         // the proof that the writer lives.
-        let keep = if level == Level::Full {
+        let keep = if level >= Level::Over {
             // Room is worth more than the memory of what was delivered.
             Duration::ZERO
         } else {
@@ -41,9 +37,8 @@ pub async fn run(shared: Arc<Shared>, directory: Arc<Directory>, health: Arc<Hea
             config.store.keep_delivered.max(links_life(&config))
         };
         let mut pruned = shared.store.prune(clock::wall(), keep).await.map(drop);
-        if pruned.is_ok() && now >= messages_due {
-            pruned = prune_messages(&shared, level == Level::Full).await;
-            messages_due = now + LOOK_AT_MESSAGES;
+        if pruned.is_ok() {
+            pruned = prune_messages(&shared, level >= Level::Over).await;
         }
         match proven(pruned) {
             Ok(()) => {
@@ -112,7 +107,7 @@ async fn space(shared: &Arc<Shared>, level: &mut Level) {
     let before = std::mem::replace(level, space.level(*level));
     process.space_level.set(match *level {
         Level::Fine => 0,
-        Level::Low => 1,
+        Level::Low | Level::Over => 1,
         Level::Full => 2,
     });
     let Some((event_type, reason, hint)) = space_news(before, *level) else {
@@ -135,26 +130,35 @@ async fn space(shared: &Arc<Shared>, level: &mut Level) {
 
 /// What a change of level means: type, reason, hint.
 fn space_news(before: Level, now: Level) -> Option<(EventType, &'static str, &'static str)> {
+    let low = EventType::StoreSpaceLow;
+    let recovered = EventType::StoreSpaceRecovered;
     match (before, now) {
-        (Level::Fine, Level::Fine) | (Level::Low, Level::Low) | (Level::Full, Level::Full) => None,
+        (Level::Fine, Level::Fine)
+        | (Level::Low, Level::Low)
+        | (Level::Over, Level::Over)
+        | (Level::Full, Level::Full) => None,
         (Level::Fine, Level::Low) => Some((
-            EventType::StoreSpaceLow,
+            low,
             "budget_low",
-            "raise store.budget, or look what waits: postrider endpoints list; at its end reading pauses",
+            "raise store.budget, or look what waits: postrider endpoints list; store.budget_action says what happens at its end",
         )),
-        (Level::Fine | Level::Low, Level::Full) => Some((
-            EventType::StoreSpaceLow,
+        (Level::Fine | Level::Low, Level::Over) => Some((
+            low,
+            "budget_exceeded",
+            "mail is read until the disk is full; raise store.budget, or look what waits: postrider endpoints list",
+        )),
+        (Level::Fine | Level::Low | Level::Over, Level::Full) => Some((
+            low,
             "reading_paused",
             "free disk space or raise store.budget; the mailboxes keep the mail meanwhile",
         )),
-        (Level::Full, Level::Low) => Some((
-            EventType::StoreSpaceRecovered,
+        (Level::Full, Level::Low | Level::Over) => Some((
+            recovered,
             "reading_resumed",
             "mail is read again, though there is little room",
         )),
-        (Level::Low | Level::Full, Level::Fine) => {
-            Some((EventType::StoreSpaceRecovered, "room", ""))
-        }
+        (Level::Over, Level::Low) => Some((recovered, "within_budget", "there is little room")),
+        (Level::Low | Level::Over | Level::Full, Level::Fine) => Some((recovered, "room", "")),
     }
 }
 
@@ -186,7 +190,7 @@ mod tests {
 
     #[test]
     fn each_change_of_room_is_told_once_and_its_end_too() {
-        let all = [Level::Fine, Level::Low, Level::Full];
+        let all = [Level::Fine, Level::Low, Level::Over, Level::Full];
         for (before, now) in all.iter().flat_map(|one| all.map(|other| (*one, other))) {
             let told = space_news(before, now).map(|(event_type, ..)| event_type);
             let expected = match now.cmp(&before) {

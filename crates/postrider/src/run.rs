@@ -245,6 +245,7 @@ fn store_options(config: &Config) -> Options {
         allow_network_filesystem: store.allow_network_filesystem,
         reserve_bytes: store.reserve_bytes,
         budget_bytes: store.budget_bytes,
+        budget_action: store.budget_action,
         due_ahead_max: RetryPolicy::default().longest_wait(),
     }
 }

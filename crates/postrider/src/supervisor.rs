@@ -8,9 +8,10 @@ use postrider_core::{
     event::EventType,
     gate::GatePolicy,
     ids::{EndpointKey, MailboxKey},
-    time::Monotonic,
+    time::{Monotonic, Wall},
     watch::Order,
 };
+use postrider_store::Act;
 use tokio::{
     sync::{mpsc, oneshot},
     task::{AbortHandle, Id, JoinError, JoinSet},
@@ -406,10 +407,36 @@ impl Supervisor {
             dispatcher::Transition::Dead { event, .. } => {
                 system_events::emit_about(&self.shared, happening, *event).await;
             }
+            dispatcher::Transition::Disabled {
+                endpoint,
+                at,
+                detail,
+            } => {
+                self.keep_paused(endpoint, *at, detail).await;
+                system_events::emit(&self.shared, happening).await;
+            }
             dispatcher::Transition::Opened { .. }
-            | dispatcher::Transition::Disabled { .. }
             | dispatcher::Transition::Closed { .. } => {
                 system_events::emit(&self.shared, happening).await;
+            }
+        }
+    }
+
+    /// A receiver that asked for nothing more is paused until an operator resumes it, over restarts.
+    async fn keep_paused(&self, endpoint: &EndpointKey, at: Wall, why: &str) {
+        let act = Act {
+            at,
+            who: format!("endpoint {endpoint}"),
+            through: "webhook-delivery: disable".to_owned(),
+            why: Some(why.to_owned()),
+        };
+        match self.shared.dispatcher.pause(endpoint, &act).await {
+            // It was taken out of the configuration meanwhile.
+            Ok(())
+            | Err(dispatcher::OrderError::Unknown(_) | dispatcher::OrderError::MessagesAlone(_)) => {}
+            Err(dispatcher::OrderError::Store(error)) => {
+                let process = &self.shared.telemetry.process;
+                process.store_failed("pausing an endpoint", &error);
             }
         }
     }

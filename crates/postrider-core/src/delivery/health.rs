@@ -112,7 +112,9 @@ pub enum Probe {
 #[derive(Clone, Copy, Debug)]
 struct Failing {
     since: Monotonic,
-    /// The same without any trouble of the endpoint.
+    /// How long it held others up before the last trouble of the endpoint, and since when it does
+    /// so again: the trouble itself does not count.
+    held_up: Duration,
     holding_up_since: Monotonic,
     /// Where the account of accepted time stood when its own was last added up; `None` when the
     /// endpoint has been in trouble since.
@@ -285,7 +287,7 @@ impl EndpointHealth {
         match self.state {
             State::Closed => None,
             State::Open { since, .. } => {
-                // The trouble was no failing of theirs.
+                // The trouble was no holding up of theirs.
                 for known in self.failing.values_mut() {
                     known.holding_up_since = now.monotonic;
                 }
@@ -362,6 +364,7 @@ impl EndpointHealth {
         for known in self.failing.values_mut() {
             known.mark = None;
             known.since = now.monotonic;
+            known.held_up += now.monotonic - known.holding_up_since;
             known.holding_up_since = now.monotonic;
         }
         Some(change)
@@ -441,7 +444,9 @@ impl EndpointHealth {
             Class::Delivered | Class::Failing | Class::Trouble => (0, None),
         };
         let since = known.map_or(now.monotonic, |known| known.since);
-        let holding_up_since = known.map_or(now.monotonic, |known| known.holding_up_since);
+        let holding_up_for = known.map_or(Duration::ZERO, |known| {
+            known.held_up + (now.monotonic - known.holding_up_since)
+        });
         self.remember(owed.delivery, now.monotonic, false);
         Account {
             refusals,
@@ -450,7 +455,7 @@ impl EndpointHealth {
             own_time: owed.own_time + proven,
             others_accepted,
             failing_for: now.monotonic - since,
-            holding_up_for: now.monotonic - holding_up_since,
+            holding_up_for,
         }
     }
 
@@ -508,6 +513,7 @@ impl EndpointHealth {
         };
         let known = self.failing.entry(delivery).or_insert(Failing {
             since: now,
+            held_up: Duration::ZERO,
             holding_up_since: now,
             mark: None,
             accepted: 0,

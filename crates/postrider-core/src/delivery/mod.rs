@@ -201,6 +201,16 @@ impl RetryAfter {
         }
         parse_http_date(text).map_or(Self::Nonsense, Self::At)
     }
+
+    /// A date is meant by the receiver's clock, whose time the answer's `Date` tells: a wait, which
+    /// a clock that is wrong there or here does not change.
+    #[must_use]
+    pub fn by_clock(self, date: Option<Wall>) -> Self {
+        match (self, date) {
+            (Self::At(at), Some(date)) => Self::Seconds(at.since(date).as_secs()),
+            (Self::At(_) | Self::Absent | Self::Seconds(_) | Self::Nonsense, _) => self,
+        }
+    }
 }
 
 /// An HTTP date (RFC 9110 section 5.6.7).
@@ -328,9 +338,9 @@ impl RetryPolicy {
         let schedule = self.schedule.iter().max().copied().unwrap_or_default();
         schedule.max(self.retry_after_max).max(self.probe_max)
     }
+}
 
-    /// Whether a stored due time has come, or lies further ahead than any wait can.
-    pub fn is_due(&self, due: Wall, now: Wall) -> bool {
-        due <= now || due.since(now) > self.longest_wait()
-    }
+/// Whether a stored due time has come, or lies further ahead than any wait can.
+pub fn is_due(due: Wall, now: Wall, longest_wait: Duration) -> bool {
+    due <= now || due.since(now) > longest_wait
 }

@@ -42,6 +42,8 @@ struct World {
     delivered: u64,
     dead: Vec<(i64, DeadReason, u64)>,
     recovered_at: u64,
+    /// How many at once while recovering, as it grew.
+    ramp: Vec<u32>,
     wall_offset: i64,
 }
 
@@ -92,6 +94,7 @@ impl World {
             delivered: 0,
             dead: Vec::new(),
             recovered_at: 0,
+            ramp: Vec::new(),
             wall_offset: 1_790_000_000_000,
         }
     }
@@ -160,6 +163,11 @@ impl World {
             wall: Wall(self.wall_offset + i64::try_from(self.now).unwrap()),
         };
         let judged = self.health.judge(&pending.owed, outcome, now, chance);
+        if let State::HalfOpen { limit, .. } = self.health.state()
+            && self.ramp.last() != Some(&limit)
+        {
+            self.ramp.push(limit);
+        }
         match judged.verdict {
             Verdict::Delivered => {
                 self.pending.remove(&delivery);
@@ -280,6 +288,61 @@ fn no_outage_however_long_ends_an_event_and_all_is_delivered_soon_after_it() {
         live(&mut world, 20, 300_000, |_| None);
         assert!(world.dead.is_empty());
         assert!(world.delivered > 1000);
+    }
+}
+
+/// An hour in which all is well, then this, then all is well again, with mail all the while.
+fn through(outage: Attempt, lasts: u64, mail_every: u64) -> World {
+    let mut world = World::new(3, 0);
+    world.health = EndpointHealth::new(RetryPolicy::default(), 16);
+    let phase = |until, outage| Phase { until, outage };
+    world.phases = vec![
+        phase(HOUR, None),
+        phase(HOUR + lasts, Some(outage)),
+        phase(u64::MAX, None),
+    ];
+    while world.now < HOUR + lasts {
+        world.mail(None);
+        let next_mail = world.now + mail_every;
+        while world.now < next_mail {
+            world.settle();
+            world.advance(next_mail);
+        }
+    }
+    while !world.pending.is_empty() {
+        let until = world.now + 1000;
+        world.settle();
+        world.advance(until);
+    }
+    world
+}
+
+fn assert_all_delivered_soon_after(world: &World, outage: Attempt, lasts: u64, mail_every: u64) {
+    assert!(world.dead.is_empty(), "{outage:?}: {:?}", world.dead);
+    let mails = (HOUR + lasts) / mail_every;
+    assert!(world.delivered >= mails, "{outage:?}: {}", world.delivered);
+    // The last probe is at most 15 s old; what waits goes at one per millisecond here.
+    let late = world.now - HOUR - lasts;
+    assert!(late < 40_000 + 2 * mails, "{outage:?}: {late} ms");
+    assert_eq!(world.health.state(), State::Closed, "{outage:?}");
+}
+
+#[test]
+fn an_outage_of_a_week_ends_with_everything_delivered_ramped_up_and_nothing_dead() {
+    for outage in OUTAGES {
+        let (week, mail_every) = (7 * 24 * HOUR, HOUR / 2);
+        let world = through(outage, week, mail_every);
+        assert_all_delivered_soon_after(&world, outage, week, mail_every);
+        assert_eq!(world.ramp, [2, 4, 8, 16], "{outage:?}");
+    }
+}
+
+#[test]
+fn a_deploy_that_answers_404_for_an_hour_leaves_nothing_dead() {
+    for status in [404, 401, 403, 405, 410, 302, 400, 500, 502, 503] {
+        let (outage, mail_every) = (answered(status), HOUR / 60);
+        let world = through(outage, HOUR, mail_every);
+        assert_all_delivered_soon_after(&world, outage, HOUR, mail_every);
     }
 }
 

@@ -5,6 +5,7 @@ mod after;
 mod support;
 mod twins;
 
+mod backlog;
 mod commits;
 mod deliveries;
 mod killed;

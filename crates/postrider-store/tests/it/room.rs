@@ -4,7 +4,9 @@ use postrider_core::{
     event::{EventType, system_id},
     ids::WatchKey,
 };
-use postrider_store::{Claimed, EventIdentity, NewEvent, Options, Settled, Store, StoreError};
+use postrider_store::{
+    BudgetAction, Claimed, EventIdentity, Level, NewEvent, Options, Settled, Store, StoreError,
+};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::support::*;
@@ -149,6 +151,26 @@ async fn the_budget_pauses_mail_as_a_full_disk_does() {
     store.prune(NOW + 2 * DAY, DAY).await.unwrap();
     commit(&store, large(&watch, refused)).await.unwrap();
     assert_sums_hold(&store).await;
+}
+
+#[tokio::test]
+async fn a_budget_that_only_warns_stops_no_mail() {
+    let dir = dir();
+    let store = open_with(Options {
+        budget_bytes: Some(1024 * 1024),
+        budget_action: BudgetAction::Warn,
+        ..options(dir.path())
+    })
+    .await;
+    let watch = watch("support");
+    store.load(&watch, &account(), NOW).await.unwrap();
+    for uid in 1..=100 {
+        commit(&store, large(&watch, uid)).await.unwrap();
+    }
+    let space = store.space().await.unwrap();
+    assert!(space.used() > 1024 * 1024 && !space.low(), "{space}");
+    assert_eq!(space.level(Level::Fine), Level::Over);
+    assert!(store.spool().create("x").await.is_ok());
 }
 
 #[tokio::test]

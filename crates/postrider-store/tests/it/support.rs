@@ -32,6 +32,7 @@ pub(crate) fn options(dir: &Path) -> Options {
         allow_network_filesystem: false,
         reserve_bytes: 256 * 1024,
         budget_bytes: None,
+        budget_action: postrider_store::BudgetAction::PauseReading,
         due_ahead_max: DAY,
     }
 }
@@ -172,6 +173,7 @@ pub(crate) fn mail(
             .map(|(uid, name)| message(watch, 7, *uid, name, deliveries.to_vec()))
             .collect(),
         quarantined: Vec::new(),
+        ordered: None,
     }
 }
 
@@ -194,6 +196,7 @@ pub(crate) fn outcomes(watch: &WatchKey, outcomes: Vec<(u32, Outcome)>, cursor: 
         facts: Vec::new(),
         events: Vec::new(),
         quarantined: Vec::new(),
+        ordered: None,
     }
 }
 

@@ -54,7 +54,7 @@ async fn take(
     answers.received.lock().unwrap().push((headers, body));
     let mut response = (answers.status, answers.body).into_response();
     for (name, value) in answers.headers {
-        response.headers_mut().insert(name, value.parse().unwrap());
+        response.headers_mut().append(name, value.parse().unwrap());
     }
     response
 }

@@ -182,6 +182,42 @@ async fn an_answer_is_told_with_status_dates_and_a_redacted_start() {
 }
 
 #[tokio::test]
+async fn retry_after_is_the_first_that_says_something_and_a_date_is_by_the_receivers_clock() {
+    const DATE: (&str, &str) = ("date", "Thu, 01 Jan 1970 00:00:10 GMT");
+    let date = |at| ("retry-after", at);
+    for (headers, expected) in [
+        (&[][..], RetryAfter::Absent),
+        (&[("retry-after", "soon")], RetryAfter::Nonsense),
+        (&[("retry-after", "\u{e9}")], RetryAfter::Nonsense),
+        (
+            &[("retry-after", "soon"), ("retry-after", "7")],
+            RetryAfter::Seconds(7),
+        ),
+        (
+            &[("retry-after", "7"), ("retry-after", "8")],
+            RetryAfter::Seconds(7),
+        ),
+        // Its clock is decades behind ours: what it means is a wait of five seconds.
+        (
+            &[DATE, date("Thu, 01 Jan 1970 00:00:15 GMT")],
+            RetryAfter::Seconds(5),
+        ),
+        (
+            &[DATE, date("Thu, 01 Jan 1970 00:00:05 GMT")],
+            RetryAfter::Seconds(0),
+        ),
+        (
+            &[DATE, date("Fri, 31 Dec 9999 23:59:59 GMT")],
+            RetryAfter::Seconds(253_402_300_789),
+        ),
+    ] {
+        let (at, _) = receiver::axum(503, headers, "").await;
+        let sent = send(&hook(at)).await;
+        assert_eq!(sent.attempt, Attempt::answered(503, expected), "{headers:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_means_what_the_endpoints_rules_say_and_may_control_the_delivery() {
     let rules = vec![Rule {
         statuses: Statuses::Ranges(vec![(200, 200)]),

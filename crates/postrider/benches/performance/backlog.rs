@@ -41,6 +41,7 @@ pub(crate) async fn measure(size: Size, folder: &Path) -> Backlog {
         allow_network_filesystem: false,
         reserve_bytes: 8 << 20,
         budget_bytes: None,
+        budget_action: postrider_store::BudgetAction::PauseReading,
         due_ahead_max: std::time::Duration::from_secs(86_400),
     };
     let store = Store::open(options).await.unwrap();
@@ -164,5 +165,6 @@ fn commit(watch: &WatchKey, first: u32, messages: u32, endpoint: &str) -> Commit
             .collect(),
         events: uids.iter().map(event).collect(),
         quarantined: Vec::new(),
+        ordered: None,
     }
 }

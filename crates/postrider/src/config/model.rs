@@ -19,6 +19,7 @@ use postrider_core::{
     ids::{CredentialKey, EndpointKey, FolderName, MailboxKey},
     watch::Policy,
 };
+use postrider_store::BudgetAction;
 use postrider_webhook::format::{event, raw, template::Template};
 
 use crate::routing::When;
@@ -52,6 +53,7 @@ pub struct StoreConfig {
     pub allow_network_filesystem: bool,
     pub reserve_bytes: u64,
     pub budget_bytes: Option<u64>,
+    pub budget_action: BudgetAction,
     /// Delivered events are pruned after this time; ledger rows stay.
     pub keep_delivered: Duration,
 }

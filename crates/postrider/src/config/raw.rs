@@ -90,10 +90,10 @@ pub(crate) struct Store {
     /// Disk space kept aside, so that deliveries can still be settled and old events removed when the disk is full.
     #[schemars(extend("x-min" = "1MiB", "x-max" = "1GiB"))]
     pub(crate) reserve: Size,
-    /// The most that database and spool may take together; at its end reading stops and the mailbox keeps the mail. Default: the disk's own end.
+    /// The most that database and spool may take together; told at four fifths of it. Default: the disk's own end.
     #[schemars(extend("x-min" = "16MiB"))]
     pub(crate) budget: Option<Size>,
-    /// What happens at the budget's end. `pause_reading`: the mailboxes keep the mail, deliveries go on, nothing is dropped.
+    /// What happens at the budget's end. `pause_reading`: the mailboxes keep the mail, deliveries go on. `warn`: it is told, and reading goes on until the disk itself is full. Nothing is dropped in either case.
     pub(crate) budget_action: BudgetAction,
     /// How long delivered events are kept for `events show` and replay. The ledger outlives them.
     #[schemars(extend("x-min" = "1m", "x-max" = "365d"))]
@@ -104,6 +104,7 @@ pub(crate) struct Store {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum BudgetAction {
     PauseReading,
+    Warn,
 }
 
 impl Default for Store {

@@ -112,9 +112,14 @@ impl Line {
         *lock(&self.heir) = Some(heir);
     }
 
-    /// All that was given back is in the table.
+    /// All that was given back is in the table: whoever sends for the endpoint now has to look. An
+    /// heir that has ended as well tells its own.
     pub(super) fn bequeath(&self) {
-        if let Some(heir) = lock(&self.heir).take() {
+        let heir = lock(&self.heir).clone();
+        let Some(heir) = heir else { return };
+        if lock(&heir.inbox).closed {
+            heir.bequeath();
+        } else {
             heir.order(Order::Inherit);
         }
     }

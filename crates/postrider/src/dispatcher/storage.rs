@@ -7,6 +7,7 @@ use std::{future::pending, time::Duration};
 use futures_util::future::BoxFuture;
 use postrider_core::{
     backoff::{Backoff, Chance},
+    delivery::order::OrderKey,
     ids::EndpointKey,
     time::{Monotonic, Wall},
 };
@@ -281,9 +282,13 @@ async fn claim(store: &Store, endpoint: &EndpointKey, wish: &Wish, now: Wall) ->
 
 /// A delivery given back as it was.
 pub(super) fn returned(claimed: &Claimed, now: Wall) -> Settlement {
+    given_back(claimed.delivery, claimed.order, now)
+}
+
+pub(super) fn given_back(delivery: i64, order: Option<OrderKey>, now: Wall) -> Settlement {
     Settlement {
-        delivery: claimed.delivery,
-        order: claimed.order,
+        delivery,
+        order,
         at: now,
         outcome: Settled::Returned { due: now },
         status: None,

@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
-use postrider_sandbox::receiver::Behaviour;
+use postrider_sandbox::receiver::{Answer, Behaviour};
 
-use crate::world::{Settings, World};
+use crate::{
+    repair::audit,
+    world::{Settings, World},
+};
 
 const RECOVERY: Duration = Duration::from_secs(20);
 
@@ -65,6 +68,42 @@ async fn a_receiver_that_is_down_gets_everything_when_it_is_back() {
     world.expect_all_within(RECOVERY).await;
     world.expect_account().await;
     assert_eq!(world.receiver.repeats(), 0, "nothing had arrived before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_disables_itself_stays_paused_over_a_kill_until_an_operator_resumes_it() {
+    let mut world = World::watching(Settings::default()).await;
+    world.receiver.set(Behaviour::Answer(Answer {
+        status: 410,
+        headers: vec![("webhook-delivery".to_owned(), "disable".to_owned())],
+        body: String::new(),
+    }));
+    world.deliver(0);
+    world
+        .expect("the pause in the audit", |world| {
+            let rows = audit(world);
+            rows.iter().any(|row| {
+                row["what"] == "pause endpoint" && row["through"] == "webhook-delivery: disable"
+            })
+        })
+        .await;
+    world.receiver.set(Behaviour::Accept);
+    world.kill();
+    world.start();
+    world.expect_watching(world.users.len()).await;
+    world.deliver(0);
+    world
+        .expect("both waiting at a paused endpoint", |world| {
+            world.ask(&["endpoints", "list"]).is_ok_and(|json| {
+                let endpoint = &json["endpoints"][0];
+                endpoint["state"] == "paused" && endpoint["pending"] == 2
+            })
+        })
+        .await;
+    assert!(world.arrived().is_empty());
+    world.ask(&["endpoints", "resume", "tickets"]).unwrap();
+    world.expect_all().await;
+    world.expect_account().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

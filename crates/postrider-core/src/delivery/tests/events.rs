@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::{
     Attempt, Class, Failure, RetryAfter,
     classify::Control,
-    health::{Allowed, Change, DeadReason, Owed, State, Verdict},
+    health::{Allowed, Change, DeadReason, Judgement, Owed, State, Verdict},
 };
 use super::{START, answered, at, fresh, health, judge, next};
 use crate::{
@@ -353,25 +353,50 @@ fn an_event_that_the_format_cannot_carry_ends_at_once_and_says_nothing_of_the_en
     assert_eq!(health.allowed(at(60).monotonic, 0), Allowed::Now(1));
 }
 
+fn aside(judgement: Judgement) -> bool {
+    match judgement.verdict {
+        Verdict::Retry { aside, .. } => aside,
+        verdict @ (Verdict::Delivered | Verdict::Dead(_)) => panic!("{verdict:?}"),
+    }
+}
+
 #[test]
 fn an_event_steps_aside_after_its_time_and_an_outage_is_none_of_it() {
-    let aside = |verdict| match verdict {
-        Verdict::Retry { aside, .. } => aside,
-        Verdict::Delivered | Verdict::Dead(_) => panic!("{verdict:?}"),
-    };
     let mut health = health();
-    let block_max = health.policy().order_block_max.as_secs();
-    for seconds in [0, block_max / 2, block_max - 1] {
+    let hour = health.policy().order_block_max.as_secs();
+    for seconds in [0, hour / 2] {
         let judged = judge(&mut health, &fresh(1), answered(500), seconds);
-        assert!(!aside(judged.verdict), "after {seconds} s");
+        assert!(!aside(judged), "after {seconds} s");
     }
     // Trouble of the endpoint, for longer than the whole time.
-    judge(&mut health, &fresh(1), answered(401), block_max);
-    let judged = judge(&mut health, &fresh(1), answered(500), 3 * block_max);
-    assert!(!aside(judged.verdict));
-    judge(&mut health, &fresh(2), answered(200), 3 * block_max + 1);
-    for (seconds, expected) in [(4 * block_max, false), (4 * block_max + 1, true)] {
-        let judged = judge(&mut health, &fresh(1), answered(500), seconds);
-        assert_eq!(aside(judged.verdict), expected, "after {seconds} s");
+    judge(&mut health, &fresh(1), answered(401), hour / 2);
+    let judged = judge(&mut health, &fresh(1), answered(500), 3 * hour);
+    assert!(!aside(judged));
+    let recovered = 3 * hour + 1;
+    judge(&mut health, &fresh(2), answered(200), recovered);
+    // What it had held others up before the trouble counts.
+    for (seconds, expected) in [(hour / 2 - 1, false), (hour / 2, true)] {
+        let judged = judge(&mut health, &fresh(1), answered(500), recovered + seconds);
+        assert_eq!(aside(judged), expected, "{seconds} s after the recovery");
     }
+}
+
+#[test]
+fn an_endpoint_that_throttles_now_and_then_does_not_let_an_event_hold_up_others_for_ever() {
+    let mut health = health();
+    let hour = health.policy().order_block_max.as_secs();
+    let mut stepped_aside_at = None;
+    for minute in 0..300 {
+        let now = minute * 60;
+        if aside(judge(&mut health, &fresh(1), answered(500), now)) {
+            stepped_aside_at = Some(now);
+            break;
+        }
+        if minute % 20 == 19 {
+            judge(&mut health, &fresh(2), answered(429), now + 10);
+        }
+        judge(&mut health, &fresh(3), answered(200), now + 20);
+    }
+    let at = stepped_aside_at.expect("it holds up others for ever");
+    assert!((hour..hour + 300).contains(&at), "{at}");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::{
     Attempt, Failure, RetryAfter, RetryPolicy, Skew,
     health::{Allowed, Change, EndpointHealth, Owed, State},
-    parse_http_date, skew,
+    is_due, parse_http_date, skew,
 };
 use super::{START, answered, at, fresh, health, judge, wait};
 use crate::{
@@ -125,10 +125,22 @@ fn retry_after_is_obeyed_and_clamped() {
         (429, Some("120"), Some(120)),
         (429, Some(" 120 "), Some(120)),
         (503, Some("30"), Some(30)),
+        (429, Some("0"), Some(0)),
+        (503, Some("86400"), Some(3600)),
         (429, Some("999999999999999999999999"), Some(3600)),
         (429, Some("Fri, 31 Dec 9999 23:59:59 GMT"), Some(3600)),
         (429, Some("Fri, 31 Dec 1999 23:59:59 GMT"), Some(0)),
+        (503, Some("Fri, 31 Dec 9999 23:59:59 GMT"), Some(3600)),
+        (429, Some("Fri, 31 Dec 99999 23:59:59 GMT"), None),
+        (429, Some("Sat, 01 Jan 0000 00:00:00 GMT"), None),
         (429, Some("-5"), None),
+        (429, Some("+5"), None),
+        (429, Some("1.5"), None),
+        (429, Some("1e3"), None),
+        (429, Some("0x10"), None),
+        (429, Some("120, 240"), None),
+        (429, Some("120s"), None),
+        (429, Some("\u{0661}\u{0662}"), None),
         (429, Some("soon"), None),
         (429, Some(""), None),
         (429, None, None),
@@ -143,6 +155,48 @@ fn retry_after_is_obeyed_and_clamped() {
             "{status} {header:?}"
         );
     }
+}
+
+#[test]
+fn a_date_to_retry_after_may_have_any_of_its_three_forms() {
+    // RFC 9110 section 5.6.7: the last two are obsolete and have to be understood.
+    let in_two_minutes = START + Duration::from_secs(120);
+    for form in [
+        "Mon, 21 Sep 2026 14:15:20 GMT",
+        "Monday, 21-Sep-26 14:15:20 GMT",
+        "Mon Sep 21 14:15:20 2026",
+    ] {
+        assert_eq!(
+            RetryAfter::parse(Some(form)),
+            RetryAfter::At(in_two_minutes),
+            "{form}"
+        );
+    }
+}
+
+#[test]
+fn a_date_to_retry_after_is_meant_by_the_receivers_clock() {
+    let wait = |date: Option<Wall>| {
+        let at = RetryAfter::At(START + Duration::from_secs(30));
+        Attempt::answered(503, at.by_clock(date)).asked_wait(START, Duration::from_secs(3600))
+    };
+    assert_eq!(wait(None), Some(Duration::from_secs(30)));
+    // Half an hour behind ours, and half an hour ahead.
+    let behind = START - Duration::from_secs(1800);
+    assert_eq!(wait(Some(behind)), Some(Duration::from_secs(1830)));
+    let ahead = START + Duration::from_secs(1800);
+    assert_eq!(wait(Some(ahead)), Some(Duration::ZERO));
+    for other in [
+        RetryAfter::Seconds(5),
+        RetryAfter::Nonsense,
+        RetryAfter::Absent,
+    ] {
+        assert_eq!(other.by_clock(Some(ahead)), other);
+    }
+}
+
+#[test]
+fn retry_after_moves_the_probe_of_an_endpoint_and_the_retry_of_one_event() {
     let throttled = Attempt::answered(429, RetryAfter::Seconds(120));
     let mut health = health();
     assert_eq!(
@@ -214,7 +268,7 @@ fn a_due_time_further_ahead_than_the_longest_wait_is_due_now() {
         (864_000, true),
     ] {
         assert_eq!(
-            policy.is_due(Wall(START.0 + ahead * 1000), START),
+            is_due(Wall(START.0 + ahead * 1000), START, policy.longest_wait()),
             due,
             "{ahead}"
         );

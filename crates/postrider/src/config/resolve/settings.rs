@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
+use postrider_store::BudgetAction;
+
 use super::Findings;
 use crate::config::{
     model::{
@@ -81,6 +83,10 @@ pub(super) fn store(raw: &raw::Store, findings: &mut Findings<'_>) -> StoreConfi
         allow_network_filesystem: raw.allow_network_filesystem,
         reserve_bytes: raw.reserve.0,
         budget_bytes: raw.budget.map(|budget| budget.0),
+        budget_action: match raw.budget_action {
+            raw::BudgetAction::PauseReading => BudgetAction::PauseReading,
+            raw::BudgetAction::Warn => BudgetAction::Warn,
+        },
         keep_delivered: raw.keep_delivered.0,
     }
 }

@@ -2,14 +2,20 @@
 //!
 //! Attempts are futures of this task, not tasks of their own; the connections below them are.
 
-use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use postrider_core::{
     delivery::{
         Failure, RetryPolicy,
         health::{Allowed, EndpointHealth, State},
-        order::Order as OrderBy,
+        is_due,
+        order::{Order as OrderBy, OrderKey},
         rate::Rate,
     },
     time::{Monotonic, Now, Wall},
@@ -22,7 +28,7 @@ use super::{
     Deps,
     attempt::{self, Post},
     line::{Inbox, Line, Order},
-    storage::{Storage, Wish, returned},
+    storage::{Storage, Wish, given_back, returned},
     transport,
 };
 use crate::{
@@ -55,6 +61,8 @@ pub(super) struct Lane {
     /// Leased deliveries that wait for a slot.
     queue: VecDeque<Claimed>,
     sending: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// What is being sent, by delivery, with the line that it stands in.
+    under_way: HashMap<i64, Option<OrderKey>>,
     /// Slots taken: attempts under way, and those whose outcome is not durable yet.
     taken: u32,
     /// How many attempts per second the endpoint asks for.
@@ -83,7 +91,7 @@ struct Done {
     sent: Sent,
 }
 
-fn policy(policy: &RetryPolicy, endpoint: &Endpoint) -> RetryPolicy {
+pub(super) fn policy(policy: &RetryPolicy, endpoint: &Endpoint) -> RetryPolicy {
     RetryPolicy {
         schedule: endpoint.retry.schedule.to_vec(),
         give_up_after: endpoint.retry.give_up_after,
@@ -118,6 +126,7 @@ impl Lane {
             authorities,
             queue: VecDeque::new(),
             sending: FuturesUnordered::new(),
+            under_way: HashMap::new(),
             taken: 0,
             backlog: true,
             ahead: true,
@@ -178,7 +187,10 @@ impl Lane {
                     self.backlog = true;
                     self.ahead = true;
                 }
-                Order::Drain(deadline) => self.ending = Some(deadline),
+                Order::Drain(deadline) => {
+                    let sooner = self.ending.map_or(deadline, |ending| ending.min(deadline));
+                    self.ending = Some(sooner);
+                }
                 Order::Retire => {
                     self.retired = true;
                     self.ending = Some(clock::monotonic() + self.endpoint.timeout + LAST_SETTLE)
@@ -249,9 +261,10 @@ impl Lane {
     /// Does what can be done, and says by which time that was decided.
     fn step(&mut self) -> Now {
         let now = clock::now();
+        let longest = self.deps.store.due_ahead_max();
         if self
             .next_due
-            .is_some_and(|due| self.health.policy().is_due(due, now.wall))
+            .is_some_and(|due| is_due(due, now.wall, longest))
         {
             self.next_due = None;
             self.backlog = true;
@@ -294,6 +307,7 @@ impl Lane {
                 return;
             };
             self.health.started(claimed.delivery);
+            self.under_way.insert(claimed.delivery, claimed.order);
             self.taken += 1;
             self.sending
                 .push(make(self.post.clone(), claimed, now.wall));
@@ -427,7 +441,8 @@ impl Lane {
         (done && self.queue.is_empty()) || clock::monotonic() >= deadline
     }
 
-    /// What was cut off stays leased until the next start: it may have been taken.
+    /// What was cut off may have been taken. It stays leased until the next start, or is given back
+    /// where the process goes on.
     async fn end(mut self) {
         self.line.set_open(false);
         self.deps
@@ -438,6 +453,9 @@ impl Lane {
         let now = clock::wall();
         for claimed in self.line.close().into_iter().chain(self.queue.drain(..)) {
             self.storage.put(returned(&claimed, now));
+        }
+        for (delivery, order) in self.under_way.drain().filter(|_| self.retired) {
+            self.storage.put(given_back(delivery, order, now));
         }
         if !self.failed {
             let process = &self.deps.telemetry.process;

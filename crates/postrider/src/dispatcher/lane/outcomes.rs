@@ -29,6 +29,7 @@ impl Lane {
             sent_at,
             sent,
         } = done;
+        self.under_way.remove(&claimed.delivery);
         let owed = Owed {
             delivery: claimed.delivery,
             refusals: claimed.refusals,

@@ -103,6 +103,7 @@ pub(super) async fn open(dir: &Path) -> Store {
         allow_network_filesystem: false,
         reserve_bytes: 1 << 20,
         budget_bytes: None,
+        budget_action: postrider_store::BudgetAction::PauseReading,
         due_ahead_max: RetryPolicy::default().longest_wait(),
     };
     Store::open(options).await.unwrap()
