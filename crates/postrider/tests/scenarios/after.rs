@@ -170,3 +170,79 @@ async fn a_folder_that_is_missing_is_told_and_used_once_it_is_there() {
     }
     world.expect_account().await;
 }
+
+/// Exchange counts UIDVALIDITY in small numbers: another account behind a mailbox may well have the
+/// same one.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_message_under_the_same_uid_is_left_alone() {
+    let mut world = World::new(Settings {
+        group: "idle_cycle = \"5s\"\nafter = { endpoint = \"tickets\", add_flag = \"\\\\Seen\" }\n"
+            .to_owned(),
+        endpoint: "when = \"data.message.subject != 'private'\"\n".to_owned(),
+        ..Settings::default()
+    })
+    .await;
+    world
+        .server
+        .levers(Scope::Server, |levers| levers.allow_changes = true);
+    world.receiver.set(Behaviour::status(500));
+    world.start();
+    world.expect_watching(1).await;
+    world.burst(0, 1);
+    world
+        .expect("a try at the endpoint", |world| {
+            world.receiver.attempt_count() > 0
+        })
+        .await;
+    world.kill();
+    let user = world.users[0].clone();
+    let uids = world.mailboxes.uids(&user, "INBOX").unwrap();
+    world.mailboxes.expunge(&user, "INBOX", &uids).unwrap();
+    world
+        .mailboxes
+        .uids_go_back(&user, "INBOX", uids[0])
+        .unwrap();
+    let private = b"Message-ID: <p@x>\r\nFrom: a@example.org\r\nSubject: private\r\n\r\nx\r\n";
+    world.deliver_raw(0, world.next_number(), private.to_vec());
+    assert_eq!(world.mailboxes.uids(&user, "INBOX").unwrap(), uids);
+    world.receiver.set(Behaviour::Accept);
+    world.start();
+    world
+        .expect("it told", |world| {
+            world.log().contains("another message lies under the UID")
+        })
+        .await;
+    world
+        .expect_metric("postrider_after_delivery_pending", 0.0)
+        .await;
+    assert!(world.mailboxes.seen(&user, "INBOX").unwrap().is_empty());
+}
+
+/// Which folder has a role only the server knows: what is moved into one that is watched would be new
+/// there, sent again, and so on.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_moved_into_a_folder_that_is_watched_by_its_role() {
+    let mut world = World::new(Settings {
+        group: "after = { endpoint = \"tickets\", move_to = \"Junk Email\" }\n".to_owned(),
+        folders: "\"INBOX\", \"\\\\Junk\"",
+        profile: Profile::exchange(),
+        ..Settings::default()
+    })
+    .await;
+    world
+        .server
+        .levers(Scope::Server, |levers| levers.allow_changes = true);
+    let user = world.users[0].clone();
+    world.mailboxes.add_folder(&user, "Junk Email").unwrap();
+    world.start();
+    world.expect_watching(1).await;
+    world.burst(0, 2);
+    world.expect_all().await;
+    world
+        .expect("it told", |world| {
+            world.log().contains("the folder to move to is watched")
+        })
+        .await;
+    assert_eq!(count(&world, "INBOX"), 2);
+    world.expect_account().await;
+}

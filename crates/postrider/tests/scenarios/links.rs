@@ -36,9 +36,9 @@ async fn linking(mode: &str) -> World {
 /// Where the listener really is.
 fn here(world: &World, link: &str) -> String {
     let log = world.log();
-    let start = log.rfind("\"links\":\"Some(").unwrap();
-    let rest = log[start..].split_once('(').unwrap().1;
-    let address = rest.split_once(')').unwrap().0;
+    let told = "\"links\":\"";
+    let rest = &log[log.rfind(told).unwrap() + told.len()..];
+    let address = rest.split_once('"').unwrap().0;
     let path = link.strip_prefix(PUBLIC).unwrap();
     format!("http://{address}{path}")
 }
@@ -136,13 +136,11 @@ async fn what_is_not_kept_is_read_again_from_its_mailbox_and_what_is_gone_is_gon
         contents.push(content);
         world.expect_all().await;
     }
-    let number = world.next_number();
-    world.deliver_raw(
-        0,
-        number,
-        with_attachment(number, "b.bin", "a/b", b"gone soon"),
-    );
-    world.expect_all().await;
+    for soon in [&b"gone soon"[..], b"another's soon"] {
+        let number = world.next_number();
+        world.deliver_raw(0, number, with_attachment(number, "b.bin", "a/b", soon));
+        world.expect_all().await;
+    }
     let events: Vec<Value> = world
         .receiver
         .received()
@@ -184,9 +182,25 @@ async fn what_is_not_kept_is_read_again_from_its_mailbox_and_what_is_gone_is_gon
     }
     let user = world.users[0].clone();
     let uids = world.mailboxes.uids(&user, "INBOX").unwrap();
-    world.mailboxes.expunge(&user, "INBOX", &uids[2..]).unwrap();
+    world
+        .mailboxes
+        .expunge(&user, "INBOX", &uids[2..3])
+        .unwrap();
     let answer = reqwest::get(here(&world, &links[2])).await.unwrap();
     assert_eq!(answer.status(), 410);
     // Reading again changes nothing, as ever.
     world.expect_account().await;
+    // A UID that now means another message, under the same UIDVALIDITY, leads nobody to that one.
+    let mailboxes = &world.mailboxes;
+    mailboxes.expunge(&user, "INBOX", &uids[3..]).unwrap();
+    mailboxes.uids_go_back(&user, "INBOX", uids[3]).unwrap();
+    let number = world.next_number();
+    let other = with_attachment(number, "c.bin", "a/b", b"for somebody else");
+    world.deliver_raw(0, number, other);
+    assert_eq!(
+        world.mailboxes.uids(&user, "INBOX").unwrap(),
+        [uids[0], uids[1], uids[3]]
+    );
+    let answer = reqwest::get(here(&world, &links[3])).await.unwrap();
+    assert_eq!(answer.status(), 410, "{}", world.log());
 }

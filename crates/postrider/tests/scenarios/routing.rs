@@ -203,7 +203,8 @@ async fn test_route_shows_who_gets_a_message_and_the_signed_request_without_send
         (&Value::from(true), &Value::from(false))
     );
     assert_eq!(bounces["why"], "its `when` is not true");
-    let request = &tickets["request"];
+    let request = &tickets["requests"][0];
+    assert_eq!(bounces["requests"].as_array().map(Vec::len), Some(0));
     assert_eq!(
         (&request["method"], &request["url"]),
         (&Value::from("POST"), &Value::from(world.receiver.url()))
@@ -238,6 +239,88 @@ async fn test_route_shows_who_gets_a_message_and_the_signed_request_without_send
         "{text}"
     );
     assert!(!text.contains(SECRET), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn test_route_shows_the_request_where_the_secrets_are_not_at_hand() {
+    let world = World::new(Settings::default()).await;
+    world.write_config();
+    let message = std::fs::File::open(eml(&world)).unwrap();
+    let output = world
+        .command()
+        .env_remove("HOOK_SECRET")
+        .args(["test-route", "-"])
+        .stdin(message)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for words in [
+        "a stand-in is used here: secret variable HOOK_SECRET is not set",
+        &format!("POST {}", world.receiver.url()),
+        "\"subject\":\"A \\\"test\\\"\"",
+    ] {
+        assert!(text.contains(words), "{words} is not in\n{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn test_route_shows_every_request_of_a_template_and_fails_where_one_cannot_be_made() {
+    let mut world = World::new(Settings {
+        endpoints: "\"tickets\", \"zammad\"",
+        more: recipe("zammad.toml", "https://desk.example.org"),
+        ..Settings::default()
+    })
+    .await;
+    let authorization = ("ZAMMAD_AUTHORIZATION".to_owned(), RIGHT.to_owned());
+    world.environment.push(authorization);
+    world.write_config();
+    let file = eml(&world);
+    let told = world.ask(&["test-route", file.to_str().unwrap()]).unwrap();
+    let requests = told[1]["requests"].as_array().unwrap();
+    let step = |name: &str| {
+        let found = requests.iter().find(|one| one["step"] == name);
+        found.unwrap_or_else(|| panic!("{name}: {told:#}"))
+    };
+    assert_eq!(requests[0]["step"], "seen");
+    assert_eq!(step("seen")["only_if"], Value::Null);
+    let create = step("create");
+    assert!(
+        create["only_if"].as_str().unwrap().contains("answers.seen")
+            || create["only_if"]
+                .as_str()
+                .unwrap()
+                .contains("answers.articles")
+    );
+    assert_eq!(create["url"], "https://desk.example.org/api/v1/tickets");
+    assert!(
+        create["body"].as_str().unwrap().contains("A \\\"test\\\""),
+        "{create:#}"
+    );
+    assert!(!told.to_string().contains(RIGHT), "no secret is shown");
+    let text = world
+        .command()
+        .args(["test-route", file.to_str().unwrap(), "--endpoint", "zammad"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("[step create]\n[only if: "), "{text}");
+    // A mail of which a step cannot be made.
+    let broken = recipe("zammad.toml", "https://desk.example.org").replace(
+        "when = \"answers.seen.json\"",
+        "when = \"data.message.subject + 1\"",
+    );
+    let config = fs::read_to_string(world.config_path()).unwrap();
+    let good = recipe("zammad.toml", "https://desk.example.org");
+    assert!(config.contains(&good));
+    fs::write(world.config_path(), config.replace(&good, &broken)).unwrap();
+    let output = world
+        .command()
+        .args(["test-route", file.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("it cannot be sent to zammad"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
