@@ -154,7 +154,7 @@ pub fn hint(error: &SecretError) -> &'static str {
             "it must hold the secret alone, as one line of text"
         }
         SecretError::NoCredentials(_) => {
-            "run postrider as a systemd service with LoadCredential=, or refer to a file"
+            "systemd gives them to its service alone (LoadCredential=); for a command, set CREDENTIALS_DIRECTORY to the folder of these files"
         }
     }
 }
