@@ -15,7 +15,9 @@ use uuid::Uuid;
 
 use crate::{
     codec,
-    model::{Account, Claimed, Commit, LedgerFacts, NewEvent, Receipt, Settlement, StoreError},
+    model::{
+        Account, Claimed, Commit, LedgerFacts, NewEvent, Ordered, Receipt, Settlement, StoreError,
+    },
     rows::Batch,
     shapes,
     state::{EndpointState, Ids, State, WatchState},
@@ -291,6 +293,23 @@ impl<'a> Plan<'a> {
                 commit.now.0.into(),
             ];
             self.batch.push(&shapes::QUARANTINE_NEW, row);
+        }
+        if let Some(Ordered {
+            act,
+            deed,
+            selector,
+        }) = &commit.ordered
+        {
+            let row = [
+                act.at.0.into(),
+                act.who.as_str().into(),
+                act.through.as_str().into(),
+                deed.as_str().into(),
+                selector.as_str().into(),
+                1_i64.into(),
+                act.why.as_deref().into(),
+            ];
+            self.batch.push(&shapes::AUDIT_NEW, row);
         }
         let mut receipt = Receipt::default();
         for event in &commit.events {

@@ -123,9 +123,11 @@ pub(crate) async fn perform(
         Rare::RevokeToken(name, act) => admin_tokens::revoke(conn, name, act).await.map(Ok),
         Rare::Release(key, now) => {
             let id = state.endpoints.get(key).map(|endpoint| endpoint.id);
+            // What a replay has not come to yet keeps the pace that its operator asked for.
             let query = sqlx::query(
                 "UPDATE delivery SET due = ?1 \
-                 WHERE endpoint = ?2 AND state = 0 AND blocked = 0 AND due > ?1",
+                 WHERE endpoint = ?2 AND state = 0 AND blocked = 0 AND due > ?1 \
+                 AND (replay_order IS NULL OR attempts > coalesce(former ->> 'attempts', 0))",
             );
             let done = query.bind(now.0).bind(id).execute(conn).await?;
             Ok(Ok(Did {

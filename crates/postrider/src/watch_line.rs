@@ -16,6 +16,7 @@ use postrider_core::{
     time::{Monotonic, Wall},
     watch::{Hold, Order},
 };
+use postrider_store::Ordered;
 use tokio::sync::Notify;
 
 use crate::{clock, diagnosis::Short, telemetry::mail::State};
@@ -27,6 +28,8 @@ pub struct WatchLine {
     pub key: WatchKey,
     orders: Mutex<Vec<Order>>,
     notify: Notify,
+    /// Who ordered the release that is under way.
+    release: Mutex<Option<Box<Ordered>>>,
     status: Mutex<Status>,
     /// Waits that are under way for something of our own: a turn, memory, the store.
     ours: AtomicU32,
@@ -80,6 +83,7 @@ impl WatchLine {
             key,
             orders: Mutex::new(Vec::new()),
             notify: Notify::new(),
+            release: Mutex::default(),
             status: Mutex::new(Status {
                 state: State::Connecting,
                 since: now.wall,
@@ -107,6 +111,20 @@ impl WatchLine {
         drop(orders);
         self.notify.notify_one();
         true
+    }
+
+    /// Who ordered the release that is in the queue, for the commit that carries it out.
+    pub fn release_by(&self, ordered: Ordered) {
+        *lock(&self.release) = Some(Box::new(ordered));
+    }
+
+    pub fn take_release(&self) -> Option<Ordered> {
+        lock(&self.release).take().map(|ordered| *ordered)
+    }
+
+    /// Whether another order may be queued.
+    pub fn has_room(&self) -> bool {
+        lock(&self.orders).len() < ORDERS_MAX
     }
 
     /// Waits for the next order. Safe to drop at any time.

@@ -1,7 +1,7 @@
 //! One step of an order, in one transaction with its audit row. The states are looked at again: what
 //! was changed since it was looked up is left as it is, and not counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use postrider_core::{event::replay_id, ids::EndpointKey, time::Wall};
 use serde_json::{Value, json};
@@ -23,6 +23,8 @@ pub(crate) struct Repair {
     /// Deliveries; events, where something is owed that was not.
     pub(crate) ids: Vec<i64>,
     pub(crate) audit: Audit,
+    /// Who gives the order.
+    pub(crate) by: String,
 }
 
 /// `first` is the index of the step's first delivery in its order.
@@ -36,6 +38,8 @@ pub(crate) enum Todo {
     },
     Owe {
         endpoint: EndpointKey,
+        /// Events of which the endpoint's condition could say nothing.
+        unsure: BTreeSet<i64>,
         spread: Spread,
         first: u64,
     },
@@ -85,7 +89,7 @@ pub(crate) async fn perform(
             let rows = rows(conn, &repair.ids, states).await?;
             let again: Vec<Again> = (*first..)
                 .zip(&rows)
-                .map(|(index, row)| Again::of(row, *id, *spread, index))
+                .map(|(index, row)| Again::of(row, *id, *spread, (index, &repair.by)))
                 .collect();
             // The number of the replay goes into each delivery, and is that of the audit row.
             let count = rows.len() as u64;
@@ -106,9 +110,10 @@ pub(crate) async fn perform(
         }
         Todo::Owe {
             endpoint,
+            unsure,
             spread,
             first,
-        } => return owe(conn, state, repair, endpoint, (*spread, *first)).await,
+        } => return owe(conn, state, repair, (endpoint, unsure), (*spread, *first)).await,
         Todo::Discard { states, now } => {
             let rows = rows(conn, &repair.ids, states).await?;
             give_up(conn, &rows, *now).await?;
@@ -174,7 +179,7 @@ struct Again {
 }
 
 impl Again {
-    fn of(row: &Row, id: Id, spread: Spread, index: u64) -> Self {
+    fn of(row: &Row, id: Id, spread: Spread, (index, by): (u64, &str)) -> Self {
         let number = u32::try_from(row.replays + 1).unwrap_or(u32::MAX);
         let event = Uuid::from_slice(&row.uuid).unwrap_or_default();
         let as_id = match id {
@@ -185,7 +190,7 @@ impl Again {
             delivery: row.id,
             due: spread.due(index),
             as_id,
-            mark: mark(spread.now, number, as_id.map(|_| event)),
+            mark: mark((spread.now, by), number, as_id.map(|_| event)),
         }
     }
 
@@ -197,11 +202,25 @@ impl Again {
 
 /// As it goes into `data.delivery.replay`. `of` is the event's own id where it goes out under
 /// another one.
-fn mark(at: Wall, number: u32, of: Option<Uuid>) -> String {
+fn mark((at, by): (Wall, &str), number: u32, of: Option<Uuid>) -> String {
     let (at, as_new) = (at.rfc3339(), of.is_some());
     let of = of.map(|id| id.to_string());
-    json!({"at": at, "number": number, "as_new": as_new, "of": of}).to_string()
+    json!({"at": at, "by": by, "number": number, "as_new": as_new, "of": of}).to_string()
 }
+
+/// The attempt that delivered it, of which the delivery's own row will not tell any more.
+const DELIVERED_BEFORE: &str = "INSERT INTO attempt (delivery, at, took_ms, status, note) \
+    SELECT d.id, d.settled_at, coalesce(d.took_ms, 0), d.last_status, coalesce(d.last_note, '') \
+    FROM json_each(?) AS v CROSS JOIN delivery d ON d.id = v.value ->> 0 WHERE d.state = 2";
+
+/// What a delivery was is kept, for taking the replay back.
+const AGAIN: &str = "UPDATE delivery SET former = json_object('state', state, 'settled_at', settled_at, \
+    'dead_reason', dead_reason, 'refusals', refusals, 'refused_since', refused_since, 'own_time_ms', own_time_ms, \
+    'aside', aside, 'as_id', nullif(hex(as_id), ''), 'replay', replay, 'attempts', attempts, 'took_ms', took_ms, \
+    'last_status', last_status, 'last_note', last_note), \
+    state = 0, due = v.value ->> 1, as_id = unhex(v.value ->> 2), replay = v.value ->> 3, replay_order = ?2, \
+    replays = replays + 1, refusals = 0, refused_since = NULL, own_time_ms = 0, settled_at = NULL, \
+    dead_reason = NULL, blocked = 0, aside = 1 FROM json_each(?1) AS v WHERE delivery.id = v.value ->> 0";
 
 async fn send_again(
     conn: &mut SqliteConnection,
@@ -209,18 +228,10 @@ async fn send_again(
     audit: i64,
 ) -> Result<(), sqlx::Error> {
     let list = Value::from_iter(again.iter().map(Again::columns)).to_string();
-    sqlx::query(
-        "UPDATE delivery SET former = json_object('state', state, 'settled_at', settled_at, 'dead_reason', dead_reason, \
-         'refusals', refusals, 'refused_since', refused_since, 'own_time_ms', own_time_ms, 'aside', aside, \
-         'as_id', nullif(hex(as_id), ''), 'replay', replay), \
-         state = 0, due = v.value ->> 1, as_id = unhex(v.value ->> 2), replay = v.value ->> 3, replay_order = ?2, \
-         replays = replays + 1, refusals = 0, refused_since = NULL, own_time_ms = 0, settled_at = NULL, \
-         dead_reason = NULL, blocked = 0, aside = 1 FROM json_each(?1) AS v WHERE delivery.id = v.value ->> 0",
-    )
-    .bind(&list)
-    .bind(audit)
-    .execute(&mut *conn)
-    .await?;
+    let before = sqlx::query(DELIVERED_BEFORE).bind(&list);
+    before.execute(&mut *conn).await?;
+    let again_now = sqlx::query(AGAIN).bind(&list).bind(audit);
+    again_now.execute(&mut *conn).await?;
     if again.iter().any(|one| one.as_id.is_some()) {
         sqlx::query(
             "INSERT OR IGNORE INTO event_alias (uuid, event) SELECT d.as_id, d.event FROM json_each(?) AS v \
@@ -239,7 +250,7 @@ async fn give_up(conn: &mut SqliteConnection, rows: &[Row], now: Wall) -> Result
     for statement in [
         "UPDATE delivery SET state = 4, settled_at = ?1, blocked = 0 WHERE id IN (SELECT value FROM json_each(?2))",
         "UPDATE delivery SET blocked = 0, due = ?1 WHERE blocked = 1 AND id IN (SELECT \
-         (SELECT min(next.id) FROM delivery AS next WHERE next.endpoint = gone.endpoint \
+         (SELECT min(next.id) FROM delivery AS next INDEXED BY delivery_order WHERE next.endpoint = gone.endpoint \
          AND next.order_key = gone.order_key AND next.order_key IS NOT NULL AND next.state < 2 AND next.aside = 0) \
          FROM delivery AS gone WHERE gone.id IN (SELECT value FROM json_each(?2)))",
     ] {
@@ -249,6 +260,22 @@ async fn give_up(conn: &mut SqliteConnection, rows: &[Row], now: Wall) -> Result
     Ok(())
 }
 
+/// The attempt that delivered it is told by the delivery's own row again.
+const DELIVERED_STILL: &str = "DELETE FROM attempt WHERE id IN (SELECT max(a.id) FROM json_each(?1) AS v \
+    CROSS JOIN delivery d ON d.id = v.value JOIN attempt a ON a.delivery = d.id AND a.at = d.former ->> 'settled_at' \
+    WHERE d.state = 0 AND d.replay_order = ?2 AND d.former ->> 'state' = 2 GROUP BY d.id)";
+
+const BACK: &str = "UPDATE delivery SET state = coalesce(former ->> 'state', 4), \
+    settled_at = CASE WHEN former IS NULL THEN ?3 ELSE former ->> 'settled_at' END, \
+    dead_reason = former ->> 'dead_reason', refusals = coalesce(former ->> 'refusals', refusals), \
+    refused_since = former ->> 'refused_since', own_time_ms = coalesce(former ->> 'own_time_ms', own_time_ms), \
+    took_ms = CASE WHEN former IS NULL THEN took_ms ELSE former ->> 'took_ms' END, \
+    last_status = CASE WHEN former IS NULL THEN last_status ELSE former ->> 'last_status' END, \
+    last_note = CASE WHEN former IS NULL THEN last_note ELSE former ->> 'last_note' END, \
+    aside = coalesce(former ->> 'aside', aside), as_id = unhex(former ->> 'as_id'), \
+    replay = former ->> 'replay', replay_order = NULL, former = NULL \
+    WHERE id IN (SELECT value FROM json_each(?1)) AND state = 0 AND replay_order = ?2";
+
 /// What was not owed before the replay is given up: its place in the sequence was told.
 async fn take_back(
     conn: &mut SqliteConnection,
@@ -256,29 +283,24 @@ async fn take_back(
     replay: i64,
     now: Wall,
 ) -> Result<u64, sqlx::Error> {
-    let done = sqlx::query(
-        "UPDATE delivery SET state = coalesce(former ->> 'state', 4), \
-         settled_at = CASE WHEN former IS NULL THEN ?1 ELSE former ->> 'settled_at' END, \
-         dead_reason = former ->> 'dead_reason', refusals = coalesce(former ->> 'refusals', refusals), \
-         refused_since = former ->> 'refused_since', own_time_ms = coalesce(former ->> 'own_time_ms', own_time_ms), \
-         aside = coalesce(former ->> 'aside', aside), as_id = unhex(former ->> 'as_id'), \
-         replay = former ->> 'replay', replay_order = NULL, former = NULL \
-         WHERE id IN (SELECT value FROM json_each(?2)) AND state = 0 AND replay_order = ?3",
-    )
-    .bind(now.0)
-    .bind(codec::id_list(ids))
-    .bind(replay)
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
+    let ids = codec::id_list(ids);
+    let still = sqlx::query(DELIVERED_STILL).bind(&ids).bind(replay);
+    still.execute(&mut *conn).await?;
+    let back = sqlx::query(BACK).bind(&ids).bind(replay).bind(now.0);
+    Ok(back.execute(conn).await?.rows_affected())
 }
+
+/// By event, whatever the planner thinks: an event has few deliveries, an endpoint has all of them.
+const NOT_OWED: &str = "SELECT e.id, e.mailbox FROM json_each(?1) AS v CROSS JOIN event e ON e.id = v.value \
+    WHERE e.mailbox IS NOT NULL AND NOT EXISTS \
+    (SELECT 1 FROM delivery d WHERE d.event = e.id AND +d.endpoint = ?2) ORDER BY e.id";
 
 /// Events that are owed to an endpoint from now on. Sequences and ids are the writer's to give out.
 async fn owe(
     conn: &mut SqliteConnection,
     state: &mut State,
     repair: &Repair,
-    endpoint: &EndpointKey,
+    (endpoint, unsure): (&EndpointKey, &BTreeSet<i64>),
     (spread, first): (Spread, u64),
 ) -> Result<Did, sqlx::Error> {
     let known = state.endpoints.get(endpoint).copied();
@@ -290,15 +312,11 @@ async fn owe(
             sequence: 0,
         }
     });
-    let events: Vec<(i64, i64)> = sqlx::query_as(
-        "SELECT e.id, e.mailbox FROM json_each(?1) AS v CROSS JOIN event e ON e.id = v.value \
-         WHERE e.mailbox IS NOT NULL AND NOT EXISTS \
-         (SELECT 1 FROM delivery d WHERE d.event = e.id AND d.endpoint = ?2) ORDER BY e.id",
-    )
-    .bind(codec::id_list(&repair.ids))
-    .bind(place.id)
-    .fetch_all(&mut *conn)
-    .await?;
+    let events: Vec<(i64, i64)> = sqlx::query_as(NOT_OWED)
+        .bind(codec::id_list(&repair.ids))
+        .bind(place.id)
+        .fetch_all(&mut *conn)
+        .await?;
     if events.is_empty() {
         return committed(conn, Did::default()).await;
     }
@@ -311,7 +329,15 @@ async fn owe(
         place.sequence += 1;
         *per_mailbox.entry(*mailbox).or_default() += 1;
         let due = spread.due(index).0;
-        list.push(json!([ids.delivery, event, place.sequence, mailbox, due]));
+        let failed = i64::from(unsure.contains(event));
+        list.push(json!([
+            ids.delivery,
+            event,
+            place.sequence,
+            mailbox,
+            due,
+            failed
+        ]));
     }
     sqlx::query(
         "INSERT INTO endpoint (id, name, sequence) VALUES (?1, ?2, ?3) \
@@ -322,7 +348,7 @@ async fn owe(
     .bind(place.sequence)
     .execute(&mut *conn)
     .await?;
-    let marked = (mark(spread.now, 1, None), audit);
+    let marked = (mark((spread.now, &repair.by), 1, None), audit);
     insert(conn, Value::from(list), (place.id, state.run), marked).await?;
     count_for_mailboxes(conn, &per_mailbox).await?;
     let did = committed(
@@ -340,7 +366,7 @@ async fn owe(
     Ok(did)
 }
 
-/// Each of `list` is a delivery: id, event, sequence, mailbox, due.
+/// Each of `list` is a delivery: id, event, sequence, mailbox, due, and whether its condition failed.
 async fn insert(
     conn: &mut SqliteConnection,
     list: Value,
@@ -348,8 +374,9 @@ async fn insert(
     (mark, audit): (String, i64),
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO delivery (id, event, endpoint, sequence, mailbox, state, due, run, aside, replays, replay, replay_order) \
-         SELECT v.value ->> 0, v.value ->> 1, ?2, v.value ->> 2, v.value ->> 3, 0, v.value ->> 4, ?3, 1, 1, ?4, ?5 \
+        "INSERT INTO delivery (id, event, endpoint, sequence, mailbox, state, due, run, aside, replays, replay, replay_order, \
+         when_failed) SELECT v.value ->> 0, v.value ->> 1, ?2, v.value ->> 2, v.value ->> 3, 0, v.value ->> 4, ?3, 1, 1, ?4, ?5, \
+         v.value ->> 5 \
          FROM json_each(?1) AS v",
     )
     .bind(list.to_string())
@@ -376,4 +403,27 @@ async fn count_for_mailboxes(
     .execute(conn)
     .await
     .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, Connection as _};
+
+    use super::*;
+    use crate::migrate;
+
+    #[tokio::test]
+    async fn what_is_owed_already_is_found_by_its_event() {
+        let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        migrate::schema(&mut conn).await;
+        for sql in [NOT_OWED, super::super::select::NEVER] {
+            let plan: Vec<(i64, i64, i64, String)> =
+                sqlx::query_as(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))
+                    .fetch_all(&mut conn)
+                    .await
+                    .unwrap();
+            let by_event = "SEARCH d USING INDEX delivery_event (event=?)";
+            assert!(plan.iter().any(|(.., step)| step == by_event), "{plan:#?}");
+        }
+    }
 }

@@ -5,7 +5,7 @@
 mod apply;
 mod select;
 
-use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use postrider_core::{
     event::EventType,
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     audit::{Act, Audit, Deed},
-    model::{Run, StoreError},
+    model::{EventRow, Run, StoreError},
     rare::Rare,
     store::Store,
 };
@@ -51,7 +51,7 @@ impl DeliveryState {
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     pub events: Vec<Uuid>,
-    pub endpoint: Option<EndpointKey>,
+    pub endpoints: Option<Vec<EndpointKey>>,
     pub mailbox: Option<MailboxKey>,
     pub states: Vec<DeliveryState>,
     /// Settled at or after this time; where it is not settled, stored.
@@ -72,6 +72,27 @@ pub struct Never {
     pub since: Option<Wall>,
     /// Stored before this time.
     pub until: Option<Wall>,
+    /// What the endpoint's condition says of an event.
+    pub sift: Option<Sift>,
+}
+
+/// What a condition says of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sifted {
+    Meant,
+    NotMeant,
+    /// It could not be evaluated: meant, and marked.
+    Unsure,
+}
+
+/// A condition on events, which the caller evaluates.
+#[derive(Clone)]
+pub struct Sift(pub Arc<dyn Fn(&EventRow) -> Sifted + Send + Sync>);
+
+impl fmt::Debug for Sift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sift")
+    }
 }
 
 /// What is to be sent again, or for the first time.
@@ -139,7 +160,8 @@ pub struct Found {
     pub has_message: bool,
 }
 
-/// What was looked up: delivery (or event), endpoint, event; ascending.
+/// What was looked up: delivery (or event), endpoint, event; ascending. Of what was never owed the
+/// second number says whether the condition could not be evaluated.
 type Meant = Vec<(i64, i64, i64)>;
 
 /// When the first is due, and how far apart they are.
@@ -199,7 +221,7 @@ impl Store {
             };
             return Ok(replayed);
         }
-        let todo = |first| match what {
+        let todo = |first, meant: &[(i64, i64, i64)]| match what {
             Replay::Again(selection, id) => Todo::Again {
                 states: select::codes(&selection.states),
                 id: *id,
@@ -208,14 +230,21 @@ impl Store {
             },
             Replay::Never(never) => Todo::Owe {
                 endpoint: never.endpoint.clone(),
+                unsure: meant
+                    .iter()
+                    .filter(|one| one.1 != 0)
+                    .map(|one| one.0)
+                    .collect(),
                 spread,
                 first,
             },
         };
         let mut audit = Audit::new(act, Deed::Replay, selector);
-        for (step, ids) in ids(&meant).chunks(STEP).enumerate() {
+        for (step, meant) in meant.chunks(STEP).enumerate() {
             let first = (step * STEP) as u64;
-            let did = self.step(&mut audit, todo(first), ids).await?;
+            let did = self
+                .step((&mut audit, act), todo(first, meant), &ids(meant))
+                .await?;
             replayed.replay = did.audit.or(replayed.replay);
             replayed.deliveries += did.count;
             add(&mut replayed.endpoints, did.by_endpoint);
@@ -246,7 +275,7 @@ impl Store {
                 states: select::codes(&selection.states),
                 now: act.at,
             };
-            let did = self.step(&mut audit, todo, ids).await?;
+            let did = self.step((&mut audit, act), todo, ids).await?;
             discarded.deliveries += did.count;
             add(&mut discarded.endpoints, did.by_endpoint);
         }
@@ -278,7 +307,8 @@ impl Store {
                         replay,
                         now: act.at,
                     };
-                    cancelled.taken_back += self.step(&mut audit, todo, ids).await?.count;
+                    let did = self.step((&mut audit, act), todo, ids).await?;
+                    cancelled.taken_back += did.count;
                 }
             }
         }
@@ -297,7 +327,7 @@ impl Store {
 
     async fn step(
         &self,
-        audit: &mut Audit,
+        (audit, act): (&mut Audit, &Act),
         todo: Todo,
         ids: &[i64],
     ) -> Result<crate::rare::Did, StoreError> {
@@ -305,6 +335,7 @@ impl Store {
             todo,
             ids: ids.to_vec(),
             audit: audit.clone(),
+            by: act.who.clone(),
         };
         let did = self.rare(Rare::Repair(Box::new(order))).await?;
         if let Some(id) = did.audit {
@@ -314,7 +345,7 @@ impl Store {
     }
 }
 
-fn ids(meant: &Meant) -> Vec<i64> {
+fn ids(meant: &[(i64, i64, i64)]) -> Vec<i64> {
     meant.iter().map(|(id, ..)| *id).collect()
 }
 

@@ -2,17 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use postrider_core::ids::{EndpointKey, MailboxKey};
-use sqlx::{QueryBuilder, Sqlite};
+use postrider_core::{
+    ids::{EndpointKey, MailboxKey},
+    time::Wall,
+};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
-use super::{DeliveryState, Found, Meant, NAMED_MAX, Never, Selection};
-use crate::{codec, error::doing, model::StoreError, readers::Readers};
+use super::{DeliveryState, Found, Meant, NAMED_MAX, Never, Selection, Sift, Sifted};
+use crate::{
+    codec,
+    error::doing,
+    model::{EventRow, StoreError},
+    outbox::event_type,
+    readers::Readers,
+};
 
 /// Deliveries of one order: 24 bytes each are held in memory.
 const MEANT_MAX: i64 = 1_000_000;
-/// Places of messages per lookup.
-const PLACES_MAX: usize = 1000;
+/// Places of messages per lookup, each of which walks through the mailbox's events.
+const PLACES_MAX: usize = 50_000;
+/// Whole events that are in memory at a time while a condition looks at them.
+const SIFTED_AT_ONCE: usize = 50;
 
 /// The numbers of states that may be changed; what is being sent never is.
 pub(super) fn codes(states: &[DeliveryState]) -> Vec<i64> {
@@ -49,10 +60,19 @@ fn choose(selection: &Selection) -> QueryBuilder<Sqlite> {
         .push("))");
     // Without a name all endpoints are named, so that the index by endpoint and state serves.
     query.push(" AND d.endpoint IN (SELECT id FROM endpoint");
-    if let Some(endpoint) = &selection.endpoint {
-        query.push(" WHERE name = ").push_bind(endpoint.to_string());
+    if let Some(endpoints) = &selection.endpoints {
+        let names: Vec<&str> = endpoints.iter().map(EndpointKey::as_str).collect();
+        query
+            .push(" WHERE name IN (SELECT value FROM json_each(")
+            .push_bind(serde_json::Value::from(names).to_string())
+            .push("))");
     }
     query.push(")");
+    // What was never sent because the endpoint had the message already was given up by nobody: it
+    // is meant where it is named.
+    if selection.events.is_empty() {
+        query.push(" AND NOT (d.state = 4 AND d.attempts = 0 AND d.dead_reason IS NOT NULL)");
+    }
     if !selection.events.is_empty() {
         let ids = codec::hex_list(selection.events.iter().map(|id| id.as_bytes().as_slice()));
         query
@@ -92,27 +112,94 @@ pub(super) async fn deliveries(
     full(rows.map_err(doing("looking which deliveries are meant"))?)
 }
 
+/// By event: an endpoint may have had millions of deliveries.
+pub(super) const NEVER: &str = "SELECT e.id, 0, e.id FROM event e WHERE e.mailbox IN \
+    (SELECT id FROM mailbox WHERE name IN (SELECT value FROM json_each(?1))) \
+    AND e.type IN (SELECT value FROM json_each(?2)) AND e.stored_at >= ?3 AND e.stored_at < ?4 \
+    AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = e.id \
+    AND +d.endpoint = (SELECT id FROM endpoint WHERE name = ?5)) ORDER BY e.id LIMIT ?6";
+
 /// Events of these mailboxes that the endpoint was never owed, the oldest first.
 pub(super) async fn never(readers: &Readers, never: &Never) -> Result<Meant, StoreError> {
     let list = |names: Vec<&str>| serde_json::Value::from(names).to_string();
     let mut reader = readers.get().await?;
-    let rows: Meant = sqlx::query_as(
-        "SELECT e.id, 0, e.id FROM event e WHERE e.mailbox IN \
-         (SELECT id FROM mailbox WHERE name IN (SELECT value FROM json_each(?1))) \
-         AND e.type IN (SELECT value FROM json_each(?2)) AND e.stored_at >= ?3 AND e.stored_at < ?4 \
-         AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = e.id \
-         AND d.endpoint = (SELECT id FROM endpoint WHERE name = ?5)) ORDER BY e.id LIMIT ?6",
+    let rows: Meant = sqlx::query_as(NEVER)
+        .bind(list(
+            never.mailboxes.iter().map(MailboxKey::as_str).collect(),
+        ))
+        .bind(list(never.types.iter().map(|kind| kind.as_str()).collect()))
+        .bind(never.since.map_or(i64::MIN, |since| since.0))
+        .bind(never.until.map_or(i64::MAX, |until| until.0))
+        .bind(never.endpoint.as_str())
+        .bind(MEANT_MAX + 1)
+        .fetch_all(reader.conn())
+        .await
+        .map_err(doing("looking what was never owed"))?;
+    let meant = full(rows)?;
+    match &never.sift {
+        Some(sift) => sifted(reader.conn(), &meant, sift).await,
+        None => Ok(meant),
+    }
+}
+
+/// What the endpoint's condition lets through, a page of events at a time.
+async fn sifted(
+    conn: &mut SqliteConnection,
+    meant: &Meant,
+    sift: &Sift,
+) -> Result<Meant, StoreError> {
+    let mut through = Meant::new();
+    for page in meant.chunks(SIFTED_AT_ONCE) {
+        for (id, event) in whole(conn, &super::ids(page)).await? {
+            match (sift.0)(&event) {
+                Sifted::Meant => through.push((id, 0, id)),
+                Sifted::Unsure => through.push((id, 1, id)),
+                Sifted::NotMeant => {}
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    Ok(through)
+}
+
+async fn whole(
+    conn: &mut SqliteConnection,
+    ids: &[i64],
+) -> Result<Vec<(i64, EventRow)>, StoreError> {
+    type Columns = (
+        i64,
+        Vec<u8>,
+        String,
+        Option<String>,
+        String,
+        i64,
+        i64,
+        Vec<u8>,
+    );
+    let rows: Vec<Columns> = sqlx::query_as(
+        "SELECT e.id, e.uuid, e.type, m.name, e.subject, e.time, e.stored_at, e.data FROM json_each(?) AS v \
+         CROSS JOIN event e ON e.id = v.value LEFT JOIN mailbox m ON m.id = e.mailbox ORDER BY e.id",
     )
-    .bind(list(never.mailboxes.iter().map(MailboxKey::as_str).collect()))
-    .bind(list(never.types.iter().map(|kind| kind.as_str()).collect()))
-    .bind(never.since.map_or(i64::MIN, |since| since.0))
-    .bind(never.until.map_or(i64::MAX, |until| until.0))
-    .bind(never.endpoint.as_str())
-    .bind(MEANT_MAX + 1)
-    .fetch_all(reader.conn())
+    .bind(codec::id_list(ids))
+    .fetch_all(conn)
     .await
-    .map_err(doing("looking what was never owed"))?;
-    full(rows)
+    .map_err(doing("reading events"))?;
+    let row = |(id, uuid, kind, mailbox, subject, time, stored_at, data): Columns| {
+        let event = EventRow {
+            id: Uuid::from_slice(&uuid).map_err(|error| sqlx::Error::Decode(error.into()))?,
+            event_type: event_type(&kind)?,
+            mailbox: mailbox.map(MailboxKey::new),
+            subject,
+            time: Wall(time),
+            stored_at: Wall(stored_at),
+            data: data.into(),
+        };
+        Ok((id, event))
+    };
+    rows.into_iter()
+        .map(row)
+        .collect::<Result<_, sqlx::Error>>()
+        .map_err(doing("reading events"))
 }
 
 /// The ids of the first events that are meant.
@@ -223,7 +310,7 @@ pub(super) async fn events_at(
 
 #[cfg(test)]
 mod tests {
-    use sqlx::{Connection as _, SqliteConnection};
+    use sqlx::Connection as _;
 
     use super::*;
     use crate::migrate;
@@ -234,7 +321,7 @@ mod tests {
         migrate::schema(&mut conn).await;
         let all = Selection {
             states: vec![DeliveryState::Dead],
-            endpoint: Some("tickets".into()),
+            endpoints: Some(vec!["tickets".into()]),
             mailbox: Some("support".into()),
             since: Some(postrider_core::time::Wall(1)),
             ..Selection::default()

@@ -262,7 +262,7 @@ async fn a_replay_sends_dead_and_delivered_again_and_says_so() {
     let claimed = store.claim_due(&tickets(), 9, NOW).await.unwrap();
     assert_eq!(
         claimed[0].replay.as_deref(),
-        Some(r#"{"as_new":false,"at":"2025-10-09T08:53:20.000Z","number":1,"of":null}"#)
+        Some(r#"{"as_new":false,"at":"2025-10-09T08:53:20.000Z","by":"ann","number":1,"of":null}"#)
     );
     assert_eq!(claimed[0].attempts, 1);
 

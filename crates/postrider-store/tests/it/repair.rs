@@ -39,7 +39,7 @@ async fn three(store: &Store, watch: &postrider_core::ids::WatchKey) -> Vec<Clai
 
 fn all_of(states: &[DeliveryState]) -> Selection {
     Selection {
-        endpoint: Some(tickets()),
+        endpoints: Some(vec![tickets()]),
         states: states.to_vec(),
         ..Selection::default()
     }
@@ -188,6 +188,7 @@ async fn an_endpoint_that_was_added_later_gets_what_it_never_got_once() {
             types: vec![EventType::MessageReceived],
             since: None,
             until: None,
+            sift: None,
         })
     };
     let order = (&act(), "never sent, endpoint late");
@@ -449,4 +450,191 @@ async fn a_message_that_is_read_again_is_kept_again_and_its_replay_goes() {
     assert_eq!(due.len(), 1);
     assert_eq!(due[0].event.id, id);
     assert_sums_hold(&store).await;
+}
+
+#[tokio::test]
+async fn what_was_delivered_before_a_replay_stays_in_the_story_and_who_ordered_it_is_in_the_mark() {
+    let dir = dir();
+    let (store, watch) = loaded(dir.path(), "support").await;
+    let claimed = three(&store, &watch).await;
+    let id = claimed[1].event.id;
+    let story = async || {
+        let detail = store.event(id).await.unwrap().unwrap();
+        let told = |one: &postrider_store::AttemptRow| (one.at, one.status, one.note.clone());
+        let attempts: Vec<_> = detail.attempts.iter().map(told).collect();
+        (attempts, detail.deliveries[0].clone())
+    };
+    let (before, was) = story().await;
+    assert_eq!(before.len(), 1);
+    let one = Selection {
+        events: vec![id],
+        ..all_of(&OVER)
+    };
+    let what = Replay::Again(one, Id::Same);
+    let replay = async || {
+        let order = (&act(), "one");
+        let done = store.replay(&what, Pace::default(), order, Run::Real).await;
+        done.unwrap().replay.unwrap()
+    };
+    let claim = async || store.claim_due(&tickets(), 9, NOW).await.unwrap().remove(0);
+
+    // Tried without success, and taken back: all is told as it was, and the attempt as well.
+    let number = replay().await;
+    let sent = claim().await;
+    let mark = sent.replay.clone().unwrap();
+    assert!(mark.contains("\"by\":\"ann\""), "{mark}");
+    let mut failed = settled(
+        sent.delivery,
+        Settled::Retry {
+            due: NOW + DAY,
+            refusals: 0,
+            refused_since: None,
+            own_time: Duration::ZERO,
+            aside: false,
+        },
+    );
+    (failed.at, failed.status) = (Wall(NOW.0 + 10), Some(503));
+    store.settle(vec![failed]).await.unwrap();
+    let cancelled = store.cancel_replay(number, &act(), Run::Real).await;
+    assert_eq!(cancelled.unwrap().unwrap().taken_back, 1);
+    let (after, is) = story().await;
+    assert_eq!(after.len(), 2, "{after:#?}");
+    assert_eq!(after[0], before[0]);
+    assert_eq!(
+        (is.last_status, is.last_note),
+        (was.last_status, was.last_note)
+    );
+
+    // Accepted once more: both times are told.
+    replay().await;
+    let mut again = settled(claim().await.delivery, Settled::Delivered);
+    again.at = Wall(NOW.0 + 20);
+    store.settle(vec![again]).await.unwrap();
+    let (after, _) = story().await;
+    let at: Vec<i64> = after.iter().map(|(at, ..)| at.0 - NOW.0).collect();
+    assert_eq!(at, [0, 10, 20], "{after:#?}");
+    assert_sums_hold(&store).await;
+}
+
+#[tokio::test]
+async fn the_pace_of_a_replay_outlives_an_outage_of_the_endpoint() {
+    let dir = dir();
+    let (store, watch) = loaded(dir.path(), "support").await;
+    three(&store, &watch).await;
+    let rate = Pace {
+        rate: NonZeroU32::new(1),
+        from: None,
+    };
+    let what = Replay::Again(all_of(&OVER), Id::Same);
+    let order = (&act(), "everything of tickets");
+    store.replay(&what, rate, order, Run::Real).await.unwrap();
+    let retry = Settled::Retry {
+        due: NOW + DAY,
+        refusals: 0,
+        refused_since: None,
+        own_time: Duration::ZERO,
+        aside: false,
+    };
+    let first = store.claim_due(&tickets(), 9, NOW).await.unwrap();
+    store
+        .settle(vec![settled(first[0].delivery, retry)])
+        .await
+        .unwrap();
+    // The endpoint is well again: what was tried is due at once, the others in their turn.
+    assert_eq!(store.release_endpoint(&tickets(), NOW).await.unwrap(), 1);
+    let due = async |ms: i64| {
+        let due = store.claim_due(&tickets(), 9, Wall(NOW.0 + ms)).await;
+        due.unwrap().len()
+    };
+    assert_eq!(
+        (due(0).await, due(1_000).await, due(2_000).await),
+        (1, 1, 1)
+    );
+    assert_sums_hold(&store).await;
+}
+
+#[tokio::test]
+async fn what_an_endpoint_had_already_is_not_brought_back_with_what_was_discarded() {
+    let dir = dir();
+    let (store, watch) = loaded(dir.path(), "support").await;
+    let mut once = to("tickets");
+    once.twins_since = Some(Wall(0));
+    commit(
+        &store,
+        mail(&watch, &[(1, "a"), (2, "a")], std::slice::from_ref(&once)),
+    )
+    .await
+    .unwrap();
+    let row = store.outbox().await.unwrap().remove(0);
+    assert_eq!((row.pending, row.discarded), (1, 1));
+    let what = Replay::Again(all_of(&[DeliveryState::Discarded]), Id::Same);
+    let order = (&act(), "discarded of tickets");
+    let done = store.replay(&what, Pace::default(), order, Run::Real).await;
+    assert_eq!(done.unwrap().deliveries, 0);
+}
+
+#[tokio::test]
+async fn what_the_condition_of_an_endpoint_refuses_is_not_owed_to_it_later() {
+    use postrider_store::{Sift, Sifted};
+
+    let dir = dir();
+    let (store, watch) = loaded(dir.path(), "support").await;
+    let names: Vec<String> = (1..=120).map(|n| format!("m{n}")).collect();
+    let messages: Vec<(u32, &str)> = (1..).zip(names.iter().map(String::as_str)).collect();
+    commit(&store, mail(&watch, &messages, &[to("tickets")]))
+        .await
+        .unwrap();
+    let judge = |event: &postrider_store::EventRow| match event.data.as_ref() {
+        b"{\"name\":\"m7\"}" => Sifted::Meant,
+        b"{\"name\":\"m110\"}" => Sifted::Unsure,
+        _ => Sifted::NotMeant,
+    };
+    let what = Replay::Never(Never {
+        endpoint: "late".into(),
+        mailboxes: vec!["support".into()],
+        types: vec![EventType::MessageReceived],
+        since: None,
+        until: None,
+        sift: Some(Sift(std::sync::Arc::new(judge))),
+    });
+    let order = (&act(), "never sent, endpoint late");
+    for run in [Run::Dry, Run::Real] {
+        let done = store
+            .replay(&what, Pace::default(), order, run)
+            .await
+            .unwrap();
+        assert_eq!((done.deliveries, done.events.len()), (2, 2));
+    }
+    let sent = store.claim_due(&"late".into(), 9, NOW).await.unwrap();
+    let failed: Vec<bool> = sent.iter().map(|one| one.when_failed).collect();
+    assert_eq!(failed, [false, true]);
+    assert_sums_hold(&store).await;
+}
+
+#[tokio::test]
+async fn what_a_watch_carries_out_is_noted_with_it_and_not_before() {
+    let dir = dir();
+    let (store, watch) = loaded(dir.path(), "support").await;
+    let mut released = mail(&watch, &[(1, "a")], &[to("tickets")]);
+    released.ordered = Some(postrider_store::Ordered {
+        act: Act {
+            why: Some("it is the same mail".to_owned()),
+            ..act()
+        },
+        deed: Deed::Release,
+        selector: "support: INBOX, send".to_owned(),
+    });
+    assert!(audit(&store).await.is_empty());
+    commit(&store, released).await.unwrap();
+    let rows = audit(&store).await;
+    assert_eq!(rows.len(), 1);
+    assert_eq!(
+        (
+            rows[0].what.as_str(),
+            rows[0].selector.as_str(),
+            rows[0].affected
+        ),
+        ("release", "support: INBOX, send", 1)
+    );
+    assert_eq!(rows[0].why.as_deref(), Some("it is the same mail"));
 }

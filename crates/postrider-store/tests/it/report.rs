@@ -128,6 +128,39 @@ async fn events_are_found_by_everything_that_an_operator_knows() {
 }
 
 #[tokio::test]
+async fn a_list_goes_on_behind_its_last_event_whatever_came_meanwhile() {
+    let dir = dir();
+    let (store, watch) = loaded(dir.path(), "support").await;
+    let names = ["a", "b", "c", "d", "e"];
+    let messages: Vec<(u32, &str)> = (1..).zip(names).collect();
+    // All of one moment: a time could not tell where to go on.
+    commit(&store, mail(&watch, &messages, &[to("tickets")]))
+        .await
+        .unwrap();
+    let mut filter = EventFilter {
+        endpoint: Some("tickets".into()),
+        limit: 2,
+        ..EventFilter::default()
+    };
+    let mut seen = Vec::new();
+    for page in 0..4 {
+        let found = store.events(&filter).await.unwrap();
+        assert_eq!(found.len(), [2, 2, 1, 0][page], "page {page}");
+        seen.extend(found.iter().filter_map(|event| event.message_id.clone()));
+        filter.before = found.last().map(|event| event.id).or(filter.before);
+        commit(
+            &store,
+            mail(&watch, &[(10 + page as u32, "new")], &[to("tickets")]),
+        )
+        .await
+        .unwrap();
+    }
+    assert_eq!(seen, ["e", "d", "c", "b", "a"]);
+    filter.before = Some(Uuid::new_v4());
+    assert!(store.events(&filter).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn an_events_story_is_told_attempt_by_attempt() {
     let dir = dir();
     let (store, watch) = loaded(dir.path(), "support").await;

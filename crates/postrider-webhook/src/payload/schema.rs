@@ -34,6 +34,8 @@ pub(super) struct ReplayMark {
     /// When an operator ordered it.
     #[schemars(with = "Time")]
     at: String,
+    /// Who ordered it: a user's name, or that of a token for the admin API.
+    by: String,
     /// Which replay of this delivery it is, from 1.
     number: u32,
     /// It goes out under another id than the event's own.

@@ -182,6 +182,16 @@ pub struct ReleaseRequest {
     /// All held folders of the mailbox where there is none.
     #[serde(default)]
     pub folder: Option<String>,
+    /// For the audit.
+    #[serde(default)]
+    pub why: Option<String>,
+}
+
+/// Why an order is given, for the audit; the whole body may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Reason {
+    pub why: Option<String>,
 }
 
 /// An order was taken; it is carried out by the running watches, which may take a moment.
@@ -212,6 +222,8 @@ pub struct EventQuery {
     pub since: Option<String>,
     /// Stored before this time.
     pub until: Option<String>,
+    /// Older than this event: the last one of a list leads to the next.
+    pub before: Option<String>,
     pub limit: Option<u32>,
 }
 

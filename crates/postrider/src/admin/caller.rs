@@ -4,7 +4,8 @@
 use std::{convert::Infallible, fs};
 
 use axum::{
-    extract::{ConnectInfo, FromRequestParts, Request, connect_info::Connected},
+    body::to_bytes,
+    extract::{ConnectInfo, FromRequest, FromRequestParts, Request, connect_info::Connected},
     http::{StatusCode, request::Parts},
     middleware::Next,
     response::Response,
@@ -13,10 +14,14 @@ use axum::{
 use postrider_store::Act;
 use tokio::net::UnixListener;
 
-use super::{api::Scope, server::Refusal};
+use super::{
+    api::{self, Scope},
+    server::Refusal,
+};
 
 /// Longer reasons are cut.
 const WHY_CHARS_MAX: usize = 500;
+const REASON_BYTES_MAX: usize = 64 << 10;
 
 /// The process at the other end of the socket, as the kernel says it (SO_PEERCRED).
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +123,26 @@ impl<S: Sync> FromRequestParts<S> for Caller {
             .get::<Self>()
             .cloned()
             .ok_or_else(|| Refusal::new(StatusCode::UNAUTHORIZED, "nobody knows who asks this", ""))
+    }
+}
+
+/// The reason in a body ([`api::Reason`]) that may be left out.
+pub(super) struct Why(pub(super) Option<String>);
+
+impl<S: Sync> FromRequest<S> for Why {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        let hint = "leave the body out, or write {\"why\": \"…\"}";
+        let body = to_bytes(request.into_body(), REASON_BYTES_MAX)
+            .await
+            .map_err(|error| Refusal::bad_request(format!("the body: {error}"), hint))?;
+        if body.is_empty() {
+            return Ok(Self(None));
+        }
+        serde_json::from_slice(&body)
+            .map(|reason: api::Reason| Self(reason.why))
+            .map_err(|error| Refusal::bad_request(format!("the body: {error}"), hint))
     }
 }
 

@@ -3,13 +3,14 @@
 use axum::{
     Json,
     extract::{Path, State},
+    http::StatusCode,
 };
 use postrider_core::{delivery::order::Order, ids::EndpointKey, time::Wall};
 use postrider_store::OutboxRow;
 
 use super::{
     api,
-    caller::Caller,
+    caller::{Caller, Why},
     server::{Admin, Refusal},
 };
 use crate::{
@@ -22,10 +23,20 @@ const LIST: &str = "postrider endpoints list";
 pub(super) async fn list(State(admin): State<Admin>) -> Result<Json<api::Endpoints>, Refusal> {
     let rows = admin.shared.store.outbox().await?;
     let config = admin.shared.config();
-    let endpoints = admin
-        .shared
-        .dispatcher
-        .status()
+    let mut all = admin.shared.dispatcher.status();
+    let is_owed = |row: &OutboxRow| row.pending + row.dead > 0;
+    all.retain(|status| {
+        let row = rows.iter().find(|row| row.endpoint == status.endpoint);
+        config.endpoints.contains_key(&status.endpoint) || row.is_some_and(is_owed)
+    });
+    // Dead letters of an endpoint that is configured no more are nobody's but the operator's.
+    for row in rows.iter().filter(|row| is_owed(row)) {
+        if all.iter().all(|status| status.endpoint != row.endpoint) {
+            let (key, since) = (row.endpoint.clone(), admin.started_at);
+            all.push(EndpointStatus::orphaned(key, since));
+        }
+    }
+    let endpoints = all
         .iter()
         .map(|status| {
             shown(
@@ -100,6 +111,12 @@ impl From<OrderError> for Refusal {
     fn from(error: OrderError) -> Self {
         match error {
             OrderError::Unknown(key) => Self::not_found("endpoint", key.as_str(), LIST),
+            error @ OrderError::MessagesAlone(_) => {
+                let told = error.to_string();
+                let hint = "send it a mail again (postrider events replay ID --endpoint …), or look at the \
+                            request without sending it: postrider test-route FILE.eml --endpoint …";
+                Self::new(StatusCode::CONFLICT, told, hint)
+            }
             OrderError::Store(error) => error.into(),
         }
     }
@@ -117,11 +134,12 @@ pub(super) async fn pause(
     State(admin): State<Admin>,
     caller: Caller,
     Path(id): Path<String>,
+    Why(why): Why,
 ) -> Result<Json<api::Done>, Refusal> {
     admin
         .shared
         .dispatcher
-        .pause(&EndpointKey::from(id.as_str()), &caller.act(None))
+        .pause(&EndpointKey::from(id.as_str()), &caller.act(why.as_deref()))
         .await?;
     Ok(done(id, "paused"))
 }
@@ -130,11 +148,12 @@ pub(super) async fn resume(
     State(admin): State<Admin>,
     caller: Caller,
     Path(id): Path<String>,
+    Why(why): Why,
 ) -> Result<Json<api::Done>, Refusal> {
     admin
         .shared
         .dispatcher
-        .resume(&EndpointKey::from(id.as_str()), &caller.act(None))
+        .resume(&EndpointKey::from(id.as_str()), &caller.act(why.as_deref()))
         .await?;
     Ok(done(id, "resumed"))
 }

@@ -4,15 +4,12 @@ use axum::{
     Json,
     extract::{Path, Query, State},
 };
-use postrider_core::{
-    event::EventType,
-    ids::{EndpointKey, MailboxKey},
-};
+use postrider_core::event::EventType;
 use postrider_store::EventFilter;
 use uuid::Uuid;
 
 use super::{
-    api,
+    api, named,
     server::{Admin, Refusal, time},
 };
 
@@ -46,8 +43,8 @@ pub(super) async fn list(
         ));
     }
     let filter = EventFilter {
-        mailbox: query.mailbox.as_deref().map(MailboxKey::from),
-        endpoint: query.endpoint.as_deref().map(EndpointKey::from),
+        mailbox: named::mailbox(&admin, query.mailbox.as_deref()).await?,
+        endpoint: named::endpoint(&admin, query.endpoint.as_deref()).await?,
         state: query.state,
         event_type,
         message_id: query
@@ -55,6 +52,10 @@ pub(super) async fn list(
             .map(|id| id.trim_matches(['<', '>']).to_owned()),
         since: query.since.as_deref().map(time).transpose()?,
         until: query.until.as_deref().map(time).transpose()?,
+        before: match query.before.as_deref() {
+            None => None,
+            Some(id) => Some(stored(&admin, id).await?),
+        },
         limit: query.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX),
     };
     let events = admin.shared.store.events(&filter).await?;
@@ -66,6 +67,14 @@ pub(super) async fn list(
 pub(super) fn event_id(text: &str) -> Result<Uuid, Refusal> {
     Uuid::parse_str(text)
         .map_err(|_| Refusal::bad_request(format!("`{text}` is no event id"), LIST))
+}
+
+/// The own id of an event that is there, under whichever of its ids it is named.
+async fn stored(admin: &Admin, id: &str) -> Result<Uuid, Refusal> {
+    let detail = admin.shared.store.event(event_id(id)?).await?;
+    detail
+        .map(|detail| detail.event.id)
+        .ok_or_else(|| Refusal::not_found("event", id, LIST))
 }
 
 pub(super) async fn show(

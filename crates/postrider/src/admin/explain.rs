@@ -14,7 +14,7 @@ use axum::{
 use postrider_core::{
     event::EventType,
     gate::Cause,
-    ids::{MailboxKey, Uid, WatchKey},
+    ids::{EndpointKey, MailboxKey, Uid, WatchKey},
     time::{Monotonic, Wall},
     watch::Selected,
 };
@@ -26,7 +26,8 @@ use super::{
     server::{Admin, Refusal},
 };
 use crate::{
-    clock, directory::Worker, gauges, telemetry::mail::State as WatchState, watch_line::Status,
+    clock, config::Config, directory::Worker, gauges, telemetry::mail::State as WatchState,
+    watch_line::Status,
 };
 
 /// Enough to say what a wake found, and read in a moment.
@@ -63,6 +64,7 @@ pub(super) async fn explain(
     };
     let mailbox = mailboxes::show(State(admin.clone()), Path(id)).await?.0;
     let config = admin.shared.config();
+    let conditions = conditions(&config, &worker);
     let facts = verdict::Facts {
         mailbox: &mailbox,
         state: worst(&worker),
@@ -72,6 +74,7 @@ pub(super) async fn explain(
             let endpoint = config.endpoints.get(endpoint);
             endpoint.is_some_and(|endpoint| endpoint.types.contains(&EventType::MessageReceived))
         }),
+        conditions: &conditions,
         stalled_after: admin.shared.limits.stalled_after,
         now: clock::wall(),
     };
@@ -90,6 +93,16 @@ pub(super) async fn explain(
         message,
         mailbox,
     }))
+}
+
+/// The endpoints of a mailbox that get only what their condition lets through.
+fn conditions(config: &Config, worker: &Worker) -> Vec<String> {
+    let decides = |key: &&EndpointKey| {
+        let endpoint = config.endpoints.get(*key);
+        endpoint.is_some_and(|endpoint| endpoint.when.is_some())
+    };
+    let keys = worker.mailbox.endpoints.iter().filter(decides);
+    keys.map(ToString::to_string).collect()
 }
 
 /// A mailbox that the configuration does not have any more: what the store remembers.

@@ -12,13 +12,13 @@ use postrider_core::{
     time::Wall,
     watch::{Order, Release},
 };
-use postrider_store::{Account, Deed, MailboxRow, Sums, WatchRow};
+use postrider_store::{Account, Deed, MailboxRow, Ordered, Sums, WatchRow};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
     api,
-    caller::Caller,
+    caller::{Caller, Why},
     server::{Admin, Refusal, time},
 };
 use crate::{
@@ -265,12 +265,13 @@ pub(super) async fn pause(
     State(admin): State<Admin>,
     caller: Caller,
     Path(id): Path<String>,
+    Why(why): Why,
 ) -> Result<Json<api::Done>, Refusal> {
     let worker = worker(&admin, &id)?;
     admin
         .shared
         .store
-        .pause_mailbox(&worker.mailbox.key, &caller.act(None))
+        .pause_mailbox(&worker.mailbox.key, &caller.act(why.as_deref()))
         .await?;
     order(&worker, &Order::Pause, "paused", |_, _| true)
 }
@@ -279,12 +280,13 @@ pub(super) async fn resume(
     State(admin): State<Admin>,
     caller: Caller,
     Path(id): Path<String>,
+    Why(why): Why,
 ) -> Result<Json<api::Done>, Refusal> {
     let worker = worker(&admin, &id)?;
     admin
         .shared
         .store
-        .resume_mailbox(&worker.mailbox.key, &caller.act(None))
+        .resume_mailbox(&worker.mailbox.key, &caller.act(why.as_deref()))
         .await?;
     order(&worker, &Order::Resume, "resumed", |_, _| true)
 }
@@ -324,6 +326,7 @@ pub(super) async fn adopt(
     State(admin): State<Admin>,
     caller: Caller,
     Path(id): Path<String>,
+    Why(why): Why,
 ) -> Result<Json<api::Done>, Refusal> {
     let worker = worker(&admin, &id)?;
     let mailbox = &worker.mailbox;
@@ -331,7 +334,7 @@ pub(super) async fn adopt(
         server: format!("{}:{}", mailbox.server.host, mailbox.server.port),
         username: mailbox.username.to_string(),
     };
-    let act = caller.act(None);
+    let act = caller.act(why.as_deref());
     let store = &admin.shared.store;
     store.adopt(&mailbox.key, &account, &act).await?;
     order(&worker, &Order::Adopt, "adopted", |_, _| true)
@@ -353,33 +356,27 @@ pub(super) async fn release(
         let folder = request.folder.as_deref();
         status.hold.is_some() && folder.is_none_or(|folder| folder == key.folder.as_str())
     };
-    let held = worker
-        .lines
-        .iter()
-        .filter(|line| line.with_status(|status| is_meant(&line.key, status)));
-    let held: Vec<String> = held.map(|line| line.key.folder.to_string()).collect();
-    if held.is_empty() {
+    let held = |line: &&Arc<WatchLine>| line.with_status(|status| is_meant(&line.key, status));
+    if !worker.lines.iter().any(|line| held(&line)) {
         return Err(Refusal::new(
             StatusCode::CONFLICT,
             format!("nothing of `{id}` is on hold"),
-            "postrider mailboxes show",
+            &format!("postrider mailboxes show {id}"),
         ));
     }
-    // The watches carry it out: that it was ordered is noted first.
     let how = match &request.release {
         api::Release::Send => "send".to_owned(),
         api::Release::Skip => "skip".to_owned(),
         api::Release::Since { at } => format!("since {at}"),
     };
-    let selector = format!("{id}: {}, {how}", held.join(", "));
-    let store = &admin.shared.store;
-    store
-        .note(
-            &caller.act(None),
-            Deed::Release,
-            &selector,
-            held.len() as u64,
-        )
-        .await?;
+    // The watches carry it out, and write the audit row with it.
+    let act = caller.act(request.why.as_deref());
+    for line in worker.lines.iter().filter(held) {
+        line.release_by(Ordered {
+            act: act.clone(),
+            deed: Deed::Release,
+            selector: format!("{id}: {}, {how}", line.key.folder),
+        });
+    }
     order(&worker, &Order::Release(release), "released", is_meant)
 }

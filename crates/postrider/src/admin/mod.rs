@@ -12,6 +12,8 @@ mod endpoints;
 mod events;
 mod explain;
 mod mailboxes;
+mod named;
+mod orderly;
 mod process;
 mod repair;
 mod reread;

@@ -137,7 +137,7 @@ fn operation(route: &Route, failure: &Schema, generators: &mut Generators) -> Va
     }
     if let Some(body) = route.body {
         operation["requestBody"] = json!({
-            "required": true,
+            "required": route.body_required,
             "content": {"application/json": {"schema": body(&mut generators.asked)}},
         });
     }

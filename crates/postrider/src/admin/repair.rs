@@ -1,6 +1,6 @@
 //! `/v1/events/replay`, `/v1/events/discard` and `/v1/replays`: sending again, giving up, taking back.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, sync::Arc};
 
 use axum::{
     Json,
@@ -10,17 +10,27 @@ use postrider_core::{
     event::EventType,
     ids::{EndpointKey, MailboxKey},
 };
-use postrider_store::{DeliveryState, Id, Never, Pace, Replay, Run, Selection};
+use postrider_store::{
+    DeliveryState, EventRow, Id, Never, Pace, Replay, Run, Selection, Sift, Sifted,
+};
 
 use super::{
     api,
     caller::Caller,
     events::event_id,
+    named,
     server::{Admin, Refusal, time},
+};
+use crate::{
+    clock,
+    config::Endpoint,
+    routing::{Facts, Router},
 };
 
 /// Events of one order to discard; more are meant by a selection.
 const IDS_MAX: usize = 1000;
+/// Those of them that an audit row names.
+const IDS_TOLD: usize = 20;
 
 fn run(dry_run: bool) -> Run {
     if dry_run { Run::Dry } else { Run::Real }
@@ -36,27 +46,20 @@ pub(super) async fn replay(
         api::ReplaySelect::Event {
             id: event,
             endpoint,
-        } => Replay::Again(
-            Selection {
-                events: vec![event_id(event)?],
-                endpoint: endpoint.as_deref().map(EndpointKey::from),
-                states: vec![DeliveryState::Delivered, DeliveryState::Dead],
-                ..Selection::default()
-            },
-            id,
-        ),
-        api::ReplaySelect::Dead(narrow) => {
-            Replay::Again(selection(narrow, DeliveryState::Dead)?, id)
-        }
+        } => Replay::Again(one(&admin, event, endpoint.as_deref()).await?, id),
+        api::ReplaySelect::Dead(narrow) => again(&admin, narrow, DeliveryState::Dead, id).await?,
         api::ReplaySelect::Delivered(narrow) => {
             endpoint_named(narrow)?;
-            Replay::Again(selection(narrow, DeliveryState::Delivered)?, id)
+            again(&admin, narrow, DeliveryState::Delivered, id).await?
         }
         api::ReplaySelect::Discarded(narrow) => {
             endpoint_named(narrow)?;
-            Replay::Again(selection(narrow, DeliveryState::Discarded)?, id)
+            again(&admin, narrow, DeliveryState::Discarded, id).await?
         }
-        api::ReplaySelect::Never(narrow) => Replay::Never(never(&admin, narrow, id)?),
+        api::ReplaySelect::Never(narrow) => {
+            named::mailbox(&admin, narrow.mailbox.as_deref()).await?;
+            Replay::Never(never(&admin, narrow, id)?)
+        }
     };
     let rate = match request.rate {
         None => None,
@@ -93,10 +96,44 @@ fn endpoint_named(narrow: &api::Narrow) -> Result<&str, Refusal> {
     })
 }
 
+/// One event. Where its endpoint is named as well, what was discarded is meant too.
+async fn one(admin: &Admin, event: &str, endpoint: Option<&str>) -> Result<Selection, Refusal> {
+    let id = event_id(event)?;
+    if admin.shared.store.event(id).await?.is_none() {
+        return Err(Refusal::not_found("event", event, "postrider events list"));
+    }
+    let mut states = vec![DeliveryState::Delivered, DeliveryState::Dead];
+    if endpoint.is_some() {
+        states.push(DeliveryState::Discarded);
+    }
+    Ok(Selection {
+        events: vec![id],
+        endpoints: Some(named::to_send_to(admin, endpoint).await?),
+        states,
+        ..Selection::default()
+    })
+}
+
+async fn again(
+    admin: &Admin,
+    narrow: &api::Narrow,
+    state: DeliveryState,
+    id: Id,
+) -> Result<Replay, Refusal> {
+    named::mailbox(admin, narrow.mailbox.as_deref()).await?;
+    let endpoints = named::to_send_to(admin, narrow.endpoint.as_deref()).await?;
+    let selection = Selection {
+        endpoints: Some(endpoints),
+        ..selection(narrow, state)?
+    };
+    Ok(Replay::Again(selection, id))
+}
+
 fn selection(narrow: &api::Narrow, state: DeliveryState) -> Result<Selection, Refusal> {
+    let endpoint = narrow.endpoint.as_deref().map(EndpointKey::from);
     Ok(Selection {
         events: Vec::new(),
-        endpoint: narrow.endpoint.as_deref().map(EndpointKey::from),
+        endpoints: endpoint.map(|endpoint| vec![endpoint]),
         mailbox: narrow.mailbox.as_deref().map(MailboxKey::from),
         states: vec![state],
         since: narrow.since.as_deref().map(time).transpose()?,
@@ -145,7 +182,26 @@ fn never(admin: &Admin, narrow: &api::Narrow, id: Id) -> Result<Never, Refusal> 
             .collect(),
         since: narrow.since.as_deref().map(time).transpose()?,
         until: narrow.until.as_deref().map(time).transpose()?,
+        sift: endpoint.when.is_some().then(|| sift(Arc::clone(endpoint))),
     })
+}
+
+/// What the endpoint's condition says of an event now.
+fn sift(endpoint: Arc<Endpoint>) -> Sift {
+    Sift(Arc::new(move |event: &EventRow| {
+        let facts = Facts {
+            event_type: event.event_type,
+            subject: &event.subject,
+            time: event.time,
+            data: &event.data,
+        };
+        let route = Router::new(facts, clock::wall()).route(&endpoint.key, Some(&endpoint));
+        match route.map(|route| route.when_failed) {
+            None => Sifted::NotMeant,
+            Some(None) => Sifted::Meant,
+            Some(Some(_)) => Sifted::Unsure,
+        }
+    }))
 }
 
 /// An order in words, for the audit.
@@ -183,6 +239,15 @@ fn words(what: &str, narrow: &api::Narrow) -> String {
         }
     }
     text
+}
+
+/// The first few by name: how many there were is in the audit row.
+fn events_told(ids: &[String]) -> String {
+    let (named, more) = ids.split_at(ids.len().min(IDS_TOLD));
+    match more.len() {
+        0 => format!("events {}", named.join(" ")),
+        more => format!("events {} and {more} more", named.join(" ")),
+    }
 }
 
 pub(super) async fn cancel(
@@ -230,21 +295,26 @@ pub(super) async fn discard(
                 .iter()
                 .map(|id| event_id(id))
                 .collect::<Result<_, _>>()?;
+            let endpoint = named::endpoint(&admin, endpoint.as_deref()).await?;
+            let to = endpoint.as_ref().map(|to| format!(" to {to}"));
+            let told = format!("{}{}", events_told(ids), to.unwrap_or_default());
             let meant = Selection {
                 events,
-                endpoint: endpoint.as_deref().map(EndpointKey::from),
+                endpoints: endpoint.map(|endpoint| vec![endpoint]),
                 states: vec![DeliveryState::Pending, DeliveryState::Dead],
                 ..Selection::default()
             };
-            (meant, format!("events {}", ids.join(" ")))
+            (meant, told)
         }
         api::DiscardSelect::Dead(narrow) => {
             endpoint_named(narrow)?;
+            named::both(&admin, narrow).await?;
             let meant = selection(narrow, DeliveryState::Dead)?;
             (meant, words("dead", narrow))
         }
         api::DiscardSelect::Pending(narrow) => {
             endpoint_named(narrow)?;
+            named::both(&admin, narrow).await?;
             let meant = selection(narrow, DeliveryState::Pending)?;
             (meant, words("pending", narrow))
         }

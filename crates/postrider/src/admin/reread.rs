@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, State as Of},
     http::StatusCode,
 };
 use postrider_core::{
@@ -19,9 +19,10 @@ use super::{
     api,
     caller::Caller,
     explain::look::{self, Range},
+    named,
     server::{Admin, Refusal, time},
 };
-use crate::{directory::Worker, watch_line::WatchLine};
+use crate::{directory::Worker, telemetry::mail::State, watch_line::WatchLine};
 
 /// Messages that one order reads: the watch reads them one by one.
 const READ_MAX: usize = 10_000;
@@ -31,7 +32,7 @@ const MESSAGE_WAIT: Duration = Duration::from_secs(1_000);
 const SHOW: &str = "postrider mailboxes show MAILBOX";
 
 pub(super) async fn reread(
-    State(admin): State<Admin>,
+    Of(admin): Of<Admin>,
     caller: Caller,
     Path(id): Path<String>,
     Json(request): Json<api::RereadRequest>,
@@ -74,6 +75,9 @@ pub(super) async fn reread(
     if unread.len() > READ_MAX {
         let what = format!("{} messages would be read", unread.len());
         return Err(Refusal::bad_request(what, "at most 10,000 at a time"));
+    }
+    if !unread.is_empty() {
+        can_read(line)?;
     }
     let told = format!("{id}/{}: {}", line.key.folder, told(&request));
     let mut done = api::Reread {
@@ -119,6 +123,7 @@ impl Orders<'_> {
         }
         let selection = Selection {
             events: events.iter().map(|found| found.event).collect(),
+            endpoints: Some(named::to_send_to(self.admin, None).await?),
             states: vec![DeliveryState::Delivered, DeliveryState::Dead],
             ..Selection::default()
         };
@@ -192,6 +197,47 @@ fn needs_message(admin: &Admin, worker: &Worker) -> bool {
         let endpoint = config.endpoints.get(key);
         endpoint.is_some_and(|endpoint| endpoint.needs_raw())
     })
+}
+
+/// What is sent again may wait for what is read: nothing is begun that cannot be carried out.
+fn can_read(line: &WatchLine) -> Result<(), Refusal> {
+    let folder = &line.key.folder;
+    let refused =
+        |status, why: &str, hint: &str| Err(Refusal::new(status, format!("{folder} {why}"), hint));
+    match line.with_status(|status| status.state) {
+        State::Paused => refused(
+            StatusCode::CONFLICT,
+            "is paused, and nothing is read",
+            "postrider mailboxes resume MAILBOX",
+        ),
+        State::Held => refused(
+            StatusCode::CONFLICT,
+            "is on hold, and nothing is read",
+            "postrider mailboxes release MAILBOX --send | --skip | --since DATE",
+        ),
+        State::Watching
+        | State::Syncing
+        | State::Connecting
+        | State::Backoff
+        | State::AuthFailed
+        | State::Throttled
+        | State::StoreFull
+            if line.has_room() =>
+        {
+            Ok(())
+        }
+        State::Watching
+        | State::Syncing
+        | State::Connecting
+        | State::Backoff
+        | State::AuthFailed
+        | State::Throttled
+        | State::StoreFull => refused(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "has too many orders waiting",
+            "try again in a moment",
+        ),
+    }
 }
 
 async fn row(admin: &Admin, line: &WatchLine) -> Result<WatchRow, Refusal> {

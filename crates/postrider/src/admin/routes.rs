@@ -4,13 +4,15 @@
 use axum::{
     Router,
     http::Method,
+    middleware,
     routing::{MethodRouter, get, post},
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::{
     api::{self, Scope},
-    audit, credentials, endpoints, events, explain, mailboxes, openapi, process, repair, reread,
+    audit, credentials, endpoints, events, explain, mailboxes, openapi, orderly, process, repair,
+    reread,
     server::Admin,
 };
 
@@ -23,6 +25,7 @@ pub(super) struct Route {
     pub(super) what: &'static str,
     pub(super) query: Option<SchemaOf>,
     pub(super) body: Option<SchemaOf>,
+    pub(super) body_required: bool,
     pub(super) answer: Option<SchemaOf>,
     handler: MethodRouter<Admin>,
 }
@@ -41,6 +44,7 @@ impl Route {
             what,
             query: None,
             body: None,
+            body_required: true,
             answer: None,
             handler,
         }
@@ -57,6 +61,14 @@ impl Route {
         Self {
             body: Some(|generator| generator.subschema_for::<T>()),
             ..self
+        }
+    }
+
+    /// A body that may be left out.
+    fn may<T: JsonSchema>(self) -> Self {
+        Self {
+            body_required: false,
+            ..self.body::<T>()
         }
     }
 
@@ -77,9 +89,12 @@ pub(super) fn all() -> Vec<Route> {
 }
 
 pub(super) fn router() -> Router<Admin> {
-    all().into_iter().fold(Router::new(), |router, route| {
+    let routes = all().into_iter().fold(Router::new(), |router, route| {
         router.route(route.path, route.handler)
-    })
+    });
+    routes
+        .layer(middleware::from_fn(orderly::to_its_end))
+        .layer(middleware::from_fn(orderly::told_alike))
 }
 
 /// What a token needs for this request; `None`: there is no such thing to ask.
@@ -155,6 +170,7 @@ fn mailbox_orders() -> Vec<Route> {
             "Stop watching",
             post(mailboxes::pause),
         )
+        .may::<api::Reason>()
         .answer::<api::Done>(),
         order(
             "/v1/mailboxes/{id}/resume",
@@ -162,6 +178,7 @@ fn mailbox_orders() -> Vec<Route> {
             "Watch again",
             post(mailboxes::resume),
         )
+        .may::<api::Reason>()
         .answer::<api::Done>(),
         order(
             "/v1/mailboxes/{id}/resync",
@@ -176,6 +193,7 @@ fn mailbox_orders() -> Vec<Route> {
             "The account behind this name is the same mail",
             post(mailboxes::adopt),
         )
+        .may::<api::Reason>()
         .answer::<api::Done>(),
         order(
             "/v1/mailboxes/{id}/release",
@@ -234,6 +252,7 @@ fn other_orders() -> Vec<Route> {
             "Send nothing to it",
             post(endpoints::pause),
         )
+        .may::<api::Reason>()
         .answer::<api::Done>(),
         order(
             "/v1/endpoints/{id}/resume",
@@ -241,6 +260,7 @@ fn other_orders() -> Vec<Route> {
             "Send again, with what waits",
             post(endpoints::resume),
         )
+        .may::<api::Reason>()
         .answer::<api::Done>(),
         order(
             "/v1/endpoints/{id}/ping",

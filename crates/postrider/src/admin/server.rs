@@ -3,7 +3,10 @@
 
 use std::{
     fs, io,
-    os::unix::{fs::PermissionsExt, net::UnixStream},
+    os::unix::{
+        fs::{FileTypeExt as _, PermissionsExt as _},
+        net::UnixStream,
+    },
     path::Path,
     sync::Arc,
 };
@@ -58,14 +61,26 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     {
         fs::create_dir_all(folder)?;
     }
-    if path.exists() {
-        if UnixStream::connect(path).is_ok() {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+        Ok(found) if !found.file_type().is_socket() => {
             return Err(io::Error::new(
-                io::ErrorKind::AddrInUse,
-                "another postrider answers on this socket",
+                io::ErrorKind::AlreadyExists,
+                "this is a file of another kind, and no socket; hint: choose another path",
             ));
         }
-        fs::remove_file(path)?;
+        Ok(_) => match UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(path)?;
+            }
+            Ok(_) | Err(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::AddrInUse,
+                    "another process answers on this socket",
+                ));
+            }
+        },
     }
     let listener = UnixListener::bind(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
@@ -145,4 +160,29 @@ pub(super) fn time(text: &str) -> Result<Wall, Refusal> {
             "write 2026-11-20 or 2026-11-20T08:00:00Z",
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_that_is_left_over_is_replaced_and_nothing_else_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run").join("postrider.sock");
+        let first = bind(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o660);
+        assert_eq!(bind(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        bind(&path).unwrap();
+        // A slip of the pen in the configuration must not cost a file.
+        let other = dir.path().join("postrider.db");
+        fs::write(&other, "precious").unwrap();
+        assert_eq!(
+            bind(&other).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        assert_eq!(fs::read(&other).unwrap(), b"precious");
+    }
 }

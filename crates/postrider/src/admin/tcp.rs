@@ -7,7 +7,10 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -43,6 +46,8 @@ const CONNECTIONS_MAX: usize = 64;
 /// The longest answer takes 90 s (a ping, a look at a mail server); a connection lives no longer
 /// than for a few of them, whatever its other end does.
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(300);
+/// Who has shown no good token by then goes: strangers must not sit on all the chairs.
+const STRANGER_TIME_MAX: Duration = Duration::from_secs(15);
 /// Wrong tokens from one address within a minute, before it is told to wait.
 const FAILURES_MAX: u32 = 10;
 const FAILURES_WITHIN: Duration = Duration::from_secs(60);
@@ -80,15 +85,18 @@ pub(crate) async fn serve(door: Door, admin: Admin, hosts: Vec<String>) -> io::R
 /// Who may come in at all: by an allowed name, with a live token.
 async fn let_in(
     State(gate): State<Gate>,
-    ConnectInfo(Remote(from)): ConnectInfo<Remote>,
+    ConnectInfo(Remote {
+        from,
+        known: is_known,
+    }): ConnectInfo<Remote>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let process = &gate.admin.shared.telemetry.process;
     if !is_allowed(request.headers(), &gate.hosts) {
         process.admin_refused(AdminRefusal::Host, from.ip());
-        let error = "this name is not one that the admin API is called by";
-        let hint = "admin.tcp.allowed_hosts names them";
+        let error = "the request's Host is not one that the admin API is called by";
+        let hint = "[admin.tcp] allowed_hosts names them: call it by one of those, or add this one and restart";
         return guarded(Refusal::new(StatusCode::MISDIRECTED_REQUEST, error, hint).into_response());
     }
     let tokens = match gate.admin.shared.store.admin_tokens().await {
@@ -99,6 +107,7 @@ async fn let_in(
         process.admin_refused(AdminRefusal::Token, from.ip());
         return guarded(gate.failures.answer(from.ip(), clock::monotonic()));
     };
+    is_known.store(true, Ordering::Relaxed);
     let caller = Caller::token(name, scope, from.ip().to_string());
     request.extensions_mut().insert(caller);
     guarded(next.run(request).await)
@@ -107,7 +116,7 @@ async fn let_in(
 /// Whether the token is for what is asked.
 async fn in_scope(
     State(gate): State<Gate>,
-    ConnectInfo(Remote(from)): ConnectInfo<Remote>,
+    ConnectInfo(Remote { from, .. }): ConnectInfo<Remote>,
     caller: Caller,
     path: MatchedPath,
     request: Request,
@@ -225,12 +234,19 @@ impl Door {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Remote(SocketAddr);
+#[derive(Clone, Debug)]
+struct Remote {
+    from: SocketAddr,
+    /// A good token came over this connection.
+    known: Arc<AtomicBool>,
+}
 
 impl Connected<IncomingStream<'_, Door>> for Remote {
     fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
-        Self(*stream.remote_addr())
+        Self {
+            from: *stream.remote_addr(),
+            known: Arc::clone(&stream.io().known),
+        }
     }
 }
 
@@ -247,6 +263,8 @@ impl Listener for Door {
         let (stream, from) = Listener::accept(&mut self.listener).await;
         let guest = Guest {
             stream,
+            known: Arc::default(),
+            proof: Box::pin(tokio::time::sleep(STRANGER_TIME_MAX)),
             end: Box::pin(tokio::time::sleep(CONNECTION_TIME_MAX)),
             _permit: permit,
         };
@@ -258,15 +276,21 @@ impl Listener for Door {
     }
 }
 
-/// A connection whose time is bounded: reading after its end is an error.
+/// A connection whose time is bounded: reading and writing after its end is an error.
 pub(crate) struct Guest {
     stream: TcpStream,
+    known: Arc<AtomicBool>,
+    proof: Pin<Box<Sleep>>,
     end: Pin<Box<Sleep>>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Guest {
     fn is_over(&mut self, context: &mut Context<'_>) -> Result<(), io::Error> {
+        let is_known = self.known.load(Ordering::Relaxed);
+        if !is_known && self.proof.as_mut().poll(context).is_ready() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         match self.end.as_mut().poll(context) {
             Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
             Poll::Pending => Ok(()),
@@ -291,6 +315,7 @@ impl AsyncWrite for Guest {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.is_over(context)?;
         self.is_over(context)?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }

@@ -220,11 +220,17 @@ pub(crate) enum Mailboxes {
     Pause {
         /// Its name in the configuration
         mailbox: String,
+        /// Why, for the audit
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
     /// Watch again
     Resume {
         /// Its name in the configuration
         mailbox: String,
+        /// Why, for the audit
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
     /// End a hold: say what becomes of mail whose continuity cannot be proven
     Release(ReleaseArgs),
@@ -232,6 +238,9 @@ pub(crate) enum Mailboxes {
     Adopt {
         /// Its name in the configuration
         mailbox: String,
+        /// Why, for the audit
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
     /// Survey the folders again now
     Resync {
@@ -257,6 +266,9 @@ pub(crate) struct ReleaseArgs {
     /// Only this folder [default: all that are held]
     #[arg(long)]
     pub(crate) folder: Option<String>,
+    /// Why, for the audit
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -294,6 +306,9 @@ pub(crate) struct EventFilter {
     /// Stored before this date or RFC 3339 time
     #[arg(long, value_name = "DATE", value_parser = date)]
     pub(crate) until: Option<String>,
+    /// Older than this event: the last one of a list leads to the next
+    #[arg(long, value_name = "ID")]
+    pub(crate) before: Option<String>,
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
 }
@@ -314,11 +329,17 @@ pub(crate) enum Endpoints {
     Pause {
         /// Its name in the configuration
         endpoint: String,
+        /// Why, for the audit
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
     /// Send again, with what waits
     Resume {
         /// Its name in the configuration
         endpoint: String,
+        /// Why, for the audit
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
     /// Print the public keys (`whpk_…`) of its Ed25519 secrets, for its receiver; asks no daemon
     Key {

@@ -10,7 +10,7 @@ use super::{
     output::{print, print_json},
     render::{Table, age, clean, maybe_age, over, trouble},
 };
-use crate::{admin::api, clock};
+use crate::{admin::api, clock, telemetry::delivery::EndpointState};
 
 pub(crate) async fn run(
     client: &Client,
@@ -20,20 +20,25 @@ pub(crate) async fn run(
     match command {
         // The keys are in the configuration: whoever asks for them needs no daemon.
         None | Some(Endpoints::List | Endpoints::Key { .. }) => list(client, json).await,
-        Some(Endpoints::Pause { endpoint }) => done(
-            &client
-                .post(Target::of(&["endpoints", endpoint, "pause"]))
-                .await?,
-            json,
-        ),
-        Some(Endpoints::Resume { endpoint }) => done(
-            &client
-                .post(Target::of(&["endpoints", endpoint, "resume"]))
-                .await?,
-            json,
-        ),
+        Some(Endpoints::Pause { endpoint, reason }) => {
+            order(client, endpoint, ("pause", reason.as_ref()), json).await
+        }
+        Some(Endpoints::Resume { endpoint, reason }) => {
+            order(client, endpoint, ("resume", reason.as_ref()), json).await
+        }
         Some(Endpoints::Ping { endpoint }) => ping(client, endpoint, json).await,
     }
+}
+
+async fn order(
+    client: &Client,
+    endpoint: &str,
+    (order, why): (&str, Option<&String>),
+    json: bool,
+) -> Result<(), Failure> {
+    let target = Target::of(&["endpoints", endpoint, order]);
+    let reason = api::Reason { why: why.cloned() };
+    done(&client.post_json(target, &reason).await?, json)
 }
 
 async fn list(client: &Client, json: bool) -> Result<(), Failure> {
@@ -102,7 +107,7 @@ fn list_text(endpoints: &[api::Endpoint], now: Wall) -> String {
     for endpoint in endpoints {
         table.row([
             endpoint.id.clone(),
-            endpoint.state.clone(),
+            EndpointState::in_words(&endpoint.state).to_owned(),
             maybe_age(endpoint.since.as_deref(), now),
             endpoint.pending.to_string(),
             maybe_age(endpoint.oldest_pending.as_deref(), now),
@@ -124,10 +129,15 @@ fn list_text(endpoints: &[api::Endpoint], now: Wall) -> String {
             );
         }
         if let Some(at) = &endpoint.next_probe {
+            let when = age(at, now);
+            let when = if when.starts_with("in ") {
+                when.as_str()
+            } else {
+                "now"
+            };
             text += &format!(
-                "\n{}: the next probe goes out {}\n",
-                clean(&endpoint.id),
-                age(at, now)
+                "\n{}: the next probe goes out {when}\n",
+                clean(&endpoint.id)
             );
         }
         if let Some(error) = &endpoint.last_error {

@@ -51,6 +51,7 @@ fn listing(filter: &EventFilter) -> Target {
         .query("message_id", message_id)
         .query("since", filter.since.as_ref())
         .query("until", filter.until.as_ref())
+        .query("before", filter.before.as_ref())
         .query("limit", Some(filter.limit))
 }
 
@@ -104,8 +105,9 @@ fn list_text(events: &[api::Event], limit: u32) -> String {
         ]);
     }
     let mut text = table.text();
-    if events.len() == limit as usize {
-        text += &format!("\nthe newest {limit}; --limit shows more\n");
+    if let (Some(last), true) = (events.last(), events.len() == limit as usize) {
+        let id = clean(&last.id);
+        text += &format!("\n{limit} events; --limit shows more, --before {id} the next\n");
     }
     text
 }

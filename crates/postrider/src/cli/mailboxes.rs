@@ -27,10 +27,16 @@ pub(crate) async fn run(
         None => list(client, None, json).await,
         Some(Mailboxes::List { problems }) => list(client, problems.then_some("true"), json).await,
         Some(Mailboxes::Show { mailbox }) => show(client, mailbox, json).await,
-        Some(Mailboxes::Pause { mailbox }) => order(client, mailbox, "pause", json).await,
-        Some(Mailboxes::Resume { mailbox }) => order(client, mailbox, "resume", json).await,
-        Some(Mailboxes::Adopt { mailbox }) => order(client, mailbox, "adopt", json).await,
-        Some(Mailboxes::Resync { mailbox }) => order(client, mailbox, "resync", json).await,
+        Some(Mailboxes::Pause { mailbox, reason }) => {
+            order(client, mailbox, ("pause", reason.as_ref()), json).await
+        }
+        Some(Mailboxes::Resume { mailbox, reason }) => {
+            order(client, mailbox, ("resume", reason.as_ref()), json).await
+        }
+        Some(Mailboxes::Adopt { mailbox, reason }) => {
+            order(client, mailbox, ("adopt", reason.as_ref()), json).await
+        }
+        Some(Mailboxes::Resync { mailbox }) => order(client, mailbox, ("resync", None), json).await,
         Some(Mailboxes::Release(args)) => release(client, args, json).await,
     }
 }
@@ -52,9 +58,15 @@ async fn show(client: &Client, mailbox: &str, json: bool) -> Result<(), Failure>
     print(&show_text(&answer.read()?, clock::wall()))
 }
 
-async fn order(client: &Client, mailbox: &str, order: &str, json: bool) -> Result<(), Failure> {
+async fn order(
+    client: &Client,
+    mailbox: &str,
+    (order, why): (&str, Option<&String>),
+    json: bool,
+) -> Result<(), Failure> {
     let target = Target::of(&["mailboxes", mailbox, order]);
-    done(&client.post(target).await?, json)
+    let reason = api::Reason { why: why.cloned() };
+    done(&client.post_json(target, &reason).await?, json)
 }
 
 async fn release(client: &Client, args: &ReleaseArgs, json: bool) -> Result<(), Failure> {
@@ -66,6 +78,7 @@ async fn release(client: &Client, args: &ReleaseArgs, json: bool) -> Result<(), 
     let request = api::ReleaseRequest {
         release,
         folder: args.folder.clone(),
+        why: args.reason.clone(),
     };
     let target = Target::of(&["mailboxes", &args.mailbox, "release"]);
     done(&client.post_json(target, &request).await?, json)

@@ -193,7 +193,8 @@ fn replay_text(done: &api::Replayed) -> String {
         time => format!(", over {} s", time.as_secs()),
     };
     match (done.deliveries, done.dry_run) {
-        (0, _) => "nothing to send again: what is meant is pending, or not there\n".to_owned(),
+        (0, _) => "nothing to send again: what is meant is not there, or pending already; what was discarded \
+             is meant by --discarded, or by its id with --endpoint\n".to_owned(),
         (_, true) => format!("dry run: would send {told} again{lasts}\n"),
         (_, false) => format!(
             "{told} will be sent again{lasts}{}\n",

@@ -29,7 +29,7 @@ pub struct LastError {
 }
 
 impl EndpointStatus {
-    pub(super) fn orphaned(endpoint: EndpointKey, since: Wall) -> Self {
+    pub(crate) fn orphaned(endpoint: EndpointKey, since: Wall) -> Self {
         Self {
             endpoint,
             state: EndpointState::Orphaned,

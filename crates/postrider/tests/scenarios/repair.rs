@@ -1,5 +1,5 @@
 //! What an operator repairs: sending again as much and as fast as wanted, taking that back, giving
-//! up, reading again from the mailbox; who did it; and the same over TCP with a token.
+//! up, reading again from the mailbox; and who did it.
 
 use std::collections::BTreeSet;
 
@@ -9,12 +9,9 @@ use postrider_sandbox::{
 };
 use serde_json::Value;
 
-use crate::{
-    schema,
-    world::{SECRET, Settings, World},
-};
+use crate::world::{SECRET, Settings, World};
 
-fn endpoint(world: &World, id: &str) -> Value {
+pub(crate) fn endpoint(world: &World, id: &str) -> Value {
     let list = world.ask(&["endpoints", "list"]).unwrap_or_default();
     let all = list["endpoints"].as_array().cloned().unwrap_or_default();
     all.into_iter()
@@ -22,7 +19,7 @@ fn endpoint(world: &World, id: &str) -> Value {
         .unwrap_or_default()
 }
 
-fn audit(world: &World) -> Vec<Value> {
+pub(crate) fn audit(world: &World) -> Vec<Value> {
     let audit = world.ask(&["admin", "audit"]).unwrap();
     audit["audit"].as_array().cloned().unwrap_or_default()
 }
@@ -36,7 +33,7 @@ fn aborts() -> Behaviour {
     })
 }
 
-async fn dead_letters(world: &World, count: usize) -> Vec<String> {
+pub(crate) async fn dead_letters(world: &World, count: usize) -> Vec<String> {
     world.receiver.set(aborts());
     world.burst(0, count);
     world
@@ -52,7 +49,7 @@ async fn dead_letters(world: &World, count: usize) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_are_sent_again_or_given_up_with_a_reason_and_the_audit_says_who() {
+pub(crate) async fn dead_letters_are_sent_again_or_given_up_with_a_reason_and_the_audit_says_who() {
     let world = World::watching(Settings::default()).await;
     let ids = dead_letters(&world, 5).await;
     let shown = world.ask(&["events", "show", &ids[0]]).unwrap();
@@ -356,201 +353,163 @@ async fn an_endpoint_that_wants_the_message_gets_it_read_again_where_it_was_not_
     assert_eq!(world.metric("postrider_unaccounted_deliveries").await, 0.0);
 }
 
-/// The commands of a token, over TCP.
-struct Over<'a> {
-    world: &'a World,
-    url: String,
-    token: String,
-}
-
-impl Over<'_> {
-    fn ask(&self, words: &[&str]) -> Result<Value, String> {
-        let mut command = self.world.command();
-        command
-            .env("POSTRIDER_SOCKET", &self.url)
-            .env("POSTRIDER_ADMIN_TOKEN", &self.token)
-            .args(words)
-            .arg("--json");
-        let output = command.output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-        }
-        serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_not_there_is_no_answer() {
+    let world = World::watching(Settings::default()).await;
+    let ids = dead_letters(&world, 1).await;
+    let nobody = "00000000-0000-0000-0000-000000000001";
+    let tickts = ["--endpoint", "tickts"];
+    for (words, told) in [
+        (vec!["events", "replay", nobody], "there is no event"),
+        (
+            [&["events", "replay", &ids[0]][..], &tickts].concat(),
+            "there is no endpoint `tickts`",
+        ),
+        (
+            [&["events", "replay", "--dead"][..], &tickts].concat(),
+            "there is no endpoint `tickts`",
+        ),
+        (
+            vec!["events", "replay", "--dead", "--mailbox", "bax"],
+            "there is no mailbox `bax`",
+        ),
+        (
+            [
+                &["events", "discard", "--dead", "--reason", "x"][..],
+                &tickts,
+            ]
+            .concat(),
+            "there is no endpoint `tickts`",
+        ),
+        (
+            [&["events", "list"][..], &tickts].concat(),
+            "there is no endpoint `tickts`",
+        ),
+        (
+            vec!["events", "list", "--mailbox", "bax"],
+            "there is no mailbox `bax`",
+        ),
+        (
+            vec!["events", "replay", "--cancel", "99"],
+            "there is no replay `99`",
+        ),
+    ] {
+        let refused = world.ask(&words).unwrap_err();
+        assert!(refused.contains(told), "{words:?}: {refused}");
     }
-}
-
-fn admin_url(world: &World) -> String {
-    let log = world.log();
-    let start = log
-        .rfind("\"admin_tcp\":\"Some(")
-        .expect("the log names it");
-    let rest = log[start..].split_once('(').unwrap().1;
-    format!("http://{}", rest.split_once(')').unwrap().0)
-}
-
-fn token(world: &World, name: &str, scope: &str) -> String {
-    let words = [
-        "admin",
-        "token",
-        "create",
-        name,
-        "--scope",
-        scope,
-        "--expires",
-        "90d",
-    ];
-    let made = world.ask(&words).unwrap();
-    made["token"].as_str().unwrap().to_owned()
-}
-
-async fn over_tcp() -> World {
-    let settings = Settings {
-        more: "[admin.tcp]\nlisten = \"127.0.0.1:0\"\n".to_owned(),
-        ..Settings::default()
-    };
-    World::watching(settings).await
+    assert!(audit(&world).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_may_do_what_it_is_for_and_nothing_after_it_is_revoked() {
-    let world = over_tcp().await;
-    world.burst(0, 3);
+async fn nothing_is_sent_again_to_an_endpoint_that_is_gone_and_its_dead_letters_are_not_forgotten()
+{
+    let gone = Receiver::start(SECRET).await.unwrap();
+    gone.set(aborts());
+    let mut world = World::watching(Settings {
+        endpoints: "\"tickets\", \"gone\"",
+        more: format!(
+            "[endpoints.gone]\nurl = \"{}\"\nsecret = {{ env = \"HOOK_SECRET\" }}\n",
+            gone.url()
+        ),
+        ..Settings::default()
+    })
+    .await;
+    let ids = dead_letters(&world, 3).await;
+    world
+        .expect("dead there as well", |world| {
+            endpoint(world, "gone")["dead"] == 3
+        })
+        .await;
+    world.settings.endpoints = "\"tickets\"";
+    world.settings.more = String::new();
+    world.write_config();
+    world.ask(&["reload"]).unwrap();
+    let listed = endpoint(&world, "gone");
+    assert_eq!(
+        (&listed["state"], &listed["dead"]),
+        (&"orphaned".into(), &3.into())
+    );
+    for words in [
+        vec!["events", "replay", "--dead", "--endpoint", "gone"],
+        vec!["events", "replay", &ids[0], "--endpoint", "gone"],
+    ] {
+        let refused = world.ask(&words).unwrap_err();
+        assert!(
+            refused.contains("not in the configuration any more"),
+            "{refused}"
+        );
+    }
+    let sent = world.ask(&["events", "replay", "--dead"]).unwrap();
+    assert_eq!(sent["endpoints"], serde_json::json!({"tickets": 3}));
+    world
+        .expect("the others arrive", |world| world.arrived().len() == 3)
+        .await;
+    let words = ["events", "discard", "--dead", "--endpoint", "gone"];
+    let given_up = world
+        .ask(&[&words[..], &["--reason", "it is gone"]].concat())
+        .unwrap();
+    assert_eq!(given_up["deliveries"], 3);
+    assert!(endpoint(&world, "gone").is_null());
+    assert_eq!(world.metric("postrider_unaccounted_deliveries").await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_gets_later_what_its_condition_lets_through_and_no_more() {
+    let late = Receiver::start(SECRET).await.unwrap();
+    let mut world = World::watching(Settings::default()).await;
+    world.burst(0, 6);
     world.expect_all().await;
     world.expect_account().await;
-    let over = |token: &str| Over {
-        world: &world,
-        url: admin_url(&world),
-        token: token.to_owned(),
-    };
-    let reads = over(&token(&world, "grafana", "read"));
-    let replays = over(&token(&world, "desk", "replay"));
-    assert_eq!(
-        reads.ask(&["endpoints", "list"]).unwrap()["endpoints"][0]["delivered"],
-        3
+    world.settings.endpoints = "\"tickets\", \"late\"";
+    world.settings.more = format!(
+        "[endpoints.late]\nurl = \"{}\"\nsecret = {{ env = \"HOOK_SECRET\" }}\n\
+         when = \"data.imap.uid is divisibleby 3\"\n",
+        late.url()
     );
-    let words = ["events", "replay", "--delivered", "--endpoint", "tickets"];
-    let refused = reads.ask(&words).unwrap_err();
-    assert!(
-        refused.contains("this token is for `read` only"),
-        "{refused}"
-    );
-    assert_eq!(replays.ask(&words).unwrap()["deliveries"], 3);
-    let refused = replays.ask(&["endpoints", "pause", "tickets"]).unwrap_err();
-    assert!(refused.contains("scope `admin`"), "{refused}");
-    assert!(reads.ask(&["admin", "token", "list"]).is_err());
-    let row = audit(&world).remove(0);
-    assert_eq!(
-        (&row["who"], &row["what"]),
-        (&"desk".into(), &"replay".into())
-    );
-    assert_eq!(row["through"], "token from 127.0.0.1");
-
-    world.ask(&["admin", "token", "revoke", "desk"]).unwrap();
-    assert!(
-        replays
-            .ask(&["status"])
-            .unwrap_err()
-            .contains("no good token")
-    );
-    assert!(over("postrider_guess").ask(&["status"]).is_err());
-    let list = world.ask(&["admin", "token", "list"]).unwrap();
-    let states: Vec<_> = list["tokens"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| one["state"].clone())
-        .collect();
-    assert_eq!(states, ["live", "revoked"]);
-    let whole = list.to_string() + &world.log();
-    assert!(!whole.contains(&reads.token), "a token is told once");
+    world.write_config();
+    world.ask(&["reload"]).unwrap();
+    let words = ["events", "replay", "--never", "--endpoint", "late"];
+    let planned = world.ask(&[&words[..], &["--dry-run"]].concat()).unwrap();
+    assert_eq!(planned["deliveries"], 2, "{planned:#}");
+    let done = world.ask(&words).unwrap();
+    assert_eq!(done["deliveries"], 2, "{done:#}");
+    world
+        .expect("they arrive", |_| late.distinct_ids() == 2)
+        .await;
+    // What its condition refused was never owed to it either.
+    world.burst(0, 3);
+    world
+        .expect("the next one of them", |_| late.distinct_ids() == 3)
+        .await;
+    assert_eq!(world.ask(&words).unwrap()["deliveries"], 0);
+    for one in late.received() {
+        let uid = one.json()["data"]["imap"]["uid"].as_u64().unwrap();
+        assert_eq!(uid % 3, 0);
+    }
     world.expect_account().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_foreign_host_is_refused_and_guessing_is_slowed_down() {
-    let world = over_tcp().await;
-    let url = format!("{}/v1/status", admin_url(&world));
-    let token = token(&world, "ci", "admin");
-    let http = reqwest::Client::new();
-    let status = async |host: Option<&str>, token: &str| {
-        let mut request = http.get(&url).bearer_auth(token);
-        if let Some(host) = host {
-            request = request.header("host", host);
-        }
-        request.send().await.unwrap().status().as_u16()
-    };
-    assert_eq!(status(None, &token).await, 200);
-    assert_eq!(status(Some("localhost"), &token).await, 200);
-    assert_eq!(status(Some("evil.example"), &token).await, 421);
-    for _ in 0..10 {
-        assert_eq!(status(None, "guess").await, 401);
+async fn who_pauses_may_say_why() {
+    let world = World::watching(Settings::default()).await;
+    for words in [
+        ["endpoints", "pause", "tickets"],
+        ["endpoints", "resume", "tickets"],
+        ["mailboxes", "pause", "box0"],
+        ["mailboxes", "resume", "box0"],
+    ] {
+        world
+            .ask(&[&words[..], &["--reason", "the desk moves house"]].concat())
+            .unwrap();
     }
-    assert_eq!(status(None, "guess").await, 429);
-    assert_eq!(
-        status(None, &token).await,
-        200,
-        "who has a good one does not wait"
-    );
-    let refused = "postrider_admin_requests_refused_total{reason=\"host\"}";
-    assert_eq!(world.metric(refused).await, 1.0);
-    let answer = http.get(&url).bearer_auth(&token).send().await.unwrap();
+    world.ask(&["endpoints", "pause", "tickets"]).unwrap();
+    let rows = audit(&world);
+    assert_eq!(rows.len(), 5);
+    assert!(rows[0]["why"].is_null());
     assert!(
-        answer
-            .headers()
-            .get("access-control-allow-origin")
-            .is_none()
+        rows[1..]
+            .iter()
+            .all(|row| row["why"] == "the desk moves house"),
+        "{rows:#?}"
     );
-    assert_eq!(answer.headers()["cache-control"], "no-store");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_answered_is_what_the_document_says() {
-    let world = over_tcp().await;
-    let ids = dead_letters(&world, 1).await;
-    world.burst(0, 2);
-    world
-        .expect("two arrive", |world| world.arrived().len() == 2)
-        .await;
-    world.ask(&["events", "replay", "--dead"]).unwrap();
-    let (base, token) = (admin_url(&world), token(&world, "ci", "admin"));
-    let http = reqwest::Client::new();
-    let get = async |path: &str| {
-        let request = http.get(format!("{base}{path}")).bearer_auth(&token);
-        let answer = request.send().await.unwrap();
-        assert_eq!(answer.status(), 200, "{path}");
-        answer.json::<Value>().await.unwrap()
-    };
-    let document = get("/v1/openapi.json").await;
-    let mut looked = 0;
-    for (path, operations) in document["paths"].as_object().unwrap() {
-        let Some(look) = operations.get("get") else {
-            continue;
-        };
-        let id = if path.starts_with("/v1/events") {
-            &ids[0]
-        } else {
-            "box0"
-        };
-        let answer = get(&path.replace("{id}", id)).await;
-        let schema = &look["responses"]["200"]["content"]["application/json"]["schema"];
-        let wrong = schema::problems(&document, schema, &answer);
-        assert!(wrong.is_empty(), "{path}: {wrong:#?}\n{answer:#}");
-        if path != "/v1/openapi.json" {
-            let unnamed = schema::unnamed(&document, schema, &answer);
-            assert!(unnamed.is_empty(), "{path}: {unnamed:#?}");
-        }
-        looked += 1;
-    }
-    assert!(looked >= 11, "{looked}");
-    // And what was sent is what the same document says of the webhooks.
-    for received in world.receiver.received() {
-        let json = received.json();
-        let kind = json["type"].as_str().unwrap_or_default();
-        let body = &document["webhooks"][kind]["post"]["requestBody"];
-        let schema = &body["content"]["application/json"]["schema"];
-        assert!(schema.is_object(), "{kind}");
-        let wrong = schema::problems(&document, schema, &json);
-        assert!(wrong.is_empty(), "{wrong:#?}\n{json:#}");
-    }
 }

@@ -289,11 +289,10 @@ impl World {
     /// A URL of the public listener; its port is the system's choice, and the log names it.
     pub(crate) fn http(&self, path: &str) -> String {
         let log = self.log();
-        let start = log
-            .rfind("\"http\":\"Some(")
-            .expect("the log names the port");
-        let rest = log[start..].split_once('(').expect("an address follows").1;
-        let address = rest.split_once(')').expect("the address ends").0;
+        let told = "\"http\":\"";
+        let start = log.rfind(told).expect("the log names the port");
+        let rest = &log[start + told.len()..];
+        let address = rest.split_once('"').expect("the address ends").0;
         format!("http://{address}/{path}")
     }
 

@@ -73,6 +73,9 @@ pub struct Replayed {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReplayMark {
     pub at: String,
+    /// Who ordered it: a user's name, or a token's.
+    #[serde(default)]
+    pub by: Option<String>,
     /// Which replay of this delivery it is.
     pub number: u32,
     #[serde(default)]

@@ -8,20 +8,12 @@ use postrider_core::{
     cursor::{Cursor, Epoch},
     ids::{FolderName, Uid, UidValidity},
     time::{Monotonic, Wall},
-    watch::{Failure, Selected},
+    watch::Selected,
 };
 use postrider_imap::{role::Role, session::Session};
 
 use super::Admin;
-use crate::{
-    clock,
-    directory::Worker,
-    gate::OpenSession,
-    network,
-    shared::{RampKey, Share},
-    telemetry::mail::State,
-    watcher::session::imap_server,
-};
+use crate::{clock, directory::Worker, side};
 
 /// The command line waits for 90 s.
 const TIME_MAX: Duration = Duration::from_secs(60);
@@ -62,18 +54,11 @@ impl Seen {
 }
 
 pub(super) async fn look(admin: &Admin, worker: &Worker, message_id: Option<&str>) -> Seen {
-    if let Some(why) = not_now(worker) {
-        return Seen::nothing(why);
-    }
     let until = clock::monotonic() + TIME_MAX;
-    let opened = tokio::time::timeout(TIME_MAX, open(admin, worker)).await;
-    let Opened {
-        mut session,
-        _counts,
-        _share,
-    } = match opened {
+    let opened = tokio::time::timeout(TIME_MAX, side::open(&admin.shared, worker)).await;
+    let (mut session, _place) = match opened {
         Ok(Ok(opened)) => opened,
-        Ok(Err(why)) => return Seen::nothing(&why),
+        Ok(Err(why)) => return Seen::nothing(&format!("it was not asked: {why}")),
         Err(_) => return Seen::nothing("logging in took too long"),
     };
     let mut seen = Seen::default();
@@ -100,16 +85,9 @@ pub(in crate::admin) async fn list(
     folder: &FolderName,
     range: &Range,
 ) -> Result<(UidValidity, Vec<Uid>), String> {
-    if let Some(why) = not_now(worker) {
-        return Err(why.to_owned());
-    }
     let until = clock::monotonic() + TIME_MAX;
-    let opened = tokio::time::timeout(TIME_MAX, open(admin, worker)).await;
-    let Opened {
-        mut session,
-        _counts,
-        _share,
-    } = opened.map_err(|_| "logging in took too long".to_owned())??;
+    let opened = tokio::time::timeout(TIME_MAX, side::open(&admin.shared, worker)).await;
+    let (mut session, _place) = opened.map_err(|_| "logging in took too long".to_owned())??;
     let name = match Role::parse(folder.as_str()) {
         Some(role) => within(until, session.folder_of(role)).await?,
         None => folder.clone(),
@@ -168,86 +146,6 @@ async fn by_day(
         all.retain(|uid| later.binary_search(uid).is_err());
     }
     Ok(all)
-}
-
-/// Where the watch itself cannot get in, nobody else is sent to try.
-fn not_now(worker: &Worker) -> Option<&'static str> {
-    if worker.gate.shut().is_some() {
-        return Some("it was not asked: logins are held back for now");
-    }
-    let cannot = worker.lines.iter().any(|line| {
-        line.with_status(|status| match status.state {
-            State::AuthFailed | State::Throttled | State::Backoff => true,
-            State::Connecting
-            | State::Syncing
-            | State::Watching
-            | State::Held
-            | State::Paused
-            | State::StoreFull => false,
-        })
-    });
-    cannot.then_some("it was not asked: the watch itself does not get in")
-}
-
-/// A session that counts as one of its mailbox's, and of its server's, while it is open.
-struct Opened {
-    session: Session,
-    _counts: OpenSession,
-    _share: Option<Share>,
-}
-
-async fn open(admin: &Admin, worker: &Worker) -> Result<Opened, String> {
-    let (shared, mailbox) = (&admin.shared, &worker.mailbox);
-    let in_use = |what: &str| format!("it was not asked: {what} connections are in use");
-    let Ok(login) = worker.gate.admit() else {
-        return Err(in_use("the mailbox's"));
-    };
-    let server = &mailbox.server;
-    let share = match server.connections_max {
-        None => None,
-        Some(max) => {
-            let queue = shared.connections.of(&server.host, server.port, max);
-            Some(queue.try_take().ok_or_else(|| in_use("the server's"))?)
-        }
-    };
-    shared.ramp.turn(&RampKey::of(mailbox)).await;
-    let access = shared
-        .tokens
-        .login(&mailbox.key, &mailbox.credential)
-        .await
-        .map_err(|error| error.to_string())?;
-    let tls = shared.tls.get(mailbox.server.ca_file.as_deref());
-    let tls = tls.map_err(|error| error.to_string())?;
-    let proxy = network::socket_proxy(&mailbox.server.proxy, &mailbox.server.host);
-    let proxy = proxy.map_err(|error| error.to_string())?;
-    let at = imap_server(&mailbox.server, tls, proxy);
-    match Session::open(&at, &access.login(&mailbox.username)).await {
-        Ok(session) => Ok(Opened {
-            session,
-            _counts: login.opened(),
-            _share: share,
-        }),
-        Err(error) => {
-            match error.failure() {
-                // What it means for the mailbox is the watch's to find out, at its own pace.
-                Failure::LoginRefused | Failure::CredentialRefused | Failure::TokenExpired => {}
-                Failure::Connection
-                | Failure::CredentialUnavailable { .. }
-                | Failure::Throttled { .. }
-                | Failure::ConnectionLimit
-                | Failure::FolderMissing
-                | Failure::Refused
-                | Failure::StoreFull
-                | Failure::Store => login.failed(&error.failure()),
-            }
-            Err(first_line(&error.to_string()))
-        }
-    }
-}
-
-/// Errors carry their hint behind an empty line.
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
 }
 
 async fn visit(
@@ -373,7 +271,7 @@ async fn within<T>(
     let left = until - clock::monotonic();
     match tokio::time::timeout(left, asked).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(first_line(&error.to_string())),
+        Ok(Err(error)) => Err(side::first_line(&error.to_string())),
         Err(_) => Err(OVER.to_owned()),
     }
 }

@@ -8,7 +8,10 @@ use std::time::Duration;
 use postrider_core::time::Wall;
 
 use super::api;
-use crate::{config, telemetry::mail::State};
+use crate::{
+    config,
+    telemetry::{delivery::EndpointState, mail::State},
+};
 
 pub(super) use message::of_message;
 
@@ -26,6 +29,8 @@ pub(super) struct Facts<'a> {
     pub(super) owed: &'a [api::Owed],
     /// An endpoint of the mailbox takes `message.received`.
     pub(super) heard: bool,
+    /// Endpoints of the mailbox whose `when` decides.
+    pub(super) conditions: &'a [String],
     pub(super) stalled_after: Duration,
     pub(super) now: Wall,
 }
@@ -176,13 +181,18 @@ fn of_endpoints(facts: &Facts<'_>) -> Option<api::Verdict> {
             "endpoints = […] of the mailbox, types = […] of the endpoint".to_owned(),
         ));
     }
-    let waits =
-        |owed: &&api::Owed| age(owed.oldest_pending.as_deref(), facts.now) > Some(OWED_AFTER);
+    // An endpoint that is in trouble or paused is why, however short the wait was so far.
+    let stopped = |owed: &api::Owed| {
+        owed.pending > 0 && matches!(owed.endpoint_state.as_deref(), Some("open" | "paused"))
+    };
+    let waits = |owed: &&api::Owed| {
+        stopped(owed) || age(owed.oldest_pending.as_deref(), facts.now) > Some(OWED_AFTER)
+    };
     if let Some(owed) = facts.owed.iter().find(waits) {
         let state = owed
             .endpoint_state
             .as_deref()
-            .unwrap_or("not configured any more");
+            .map_or("not configured any more", EndpointState::in_words);
         let since = moment(owed.oldest_pending.as_deref().unwrap_or_default());
         return Some(silent(
             format!(

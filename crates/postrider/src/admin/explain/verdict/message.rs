@@ -10,7 +10,7 @@ pub(in crate::admin::explain) fn of_message(
     of_mailbox: api::Verdict,
 ) -> api::Verdict {
     if let Some(life) = story.events.last() {
-        return of_event(life, story.events.len());
+        return of_event(life, story.events.len(), facts);
     }
     let at_place = story.places.iter().filter_map(|place| place.taken.as_ref());
     if let Some(taken) = at_place.chain(&story.taken).next() {
@@ -35,7 +35,7 @@ pub(in crate::admin::explain) fn of_message(
     nowhere(facts, server)
 }
 
-fn of_event(life: &api::EventLife, copies: usize) -> api::Verdict {
+fn of_event(life: &api::EventLife, copies: usize, facts: &Facts<'_>) -> api::Verdict {
     let event = &life.event;
     let mut parts = Vec::new();
     let mut trouble = false;
@@ -49,9 +49,14 @@ fn of_event(life: &api::EventLife, copies: usize) -> api::Verdict {
             "pending" => {
                 trouble = true;
                 format!(
-                    "{} has not taken it yet after {} attempts{}",
+                    "{} has not taken it yet after {} {}{}",
                     delivery.endpoint,
                     delivery.attempts,
+                    if delivery.attempts == 1 {
+                        "attempt"
+                    } else {
+                        "attempts"
+                    },
                     note(delivery)
                 )
             }
@@ -61,9 +66,12 @@ fn of_event(life: &api::EventLife, copies: usize) -> api::Verdict {
             }
         });
     }
+    let mut hint = format!("postrider events show {}", event.id);
     if parts.is_empty() {
         trouble = true;
-        parts.push("no endpoint was to have it".to_owned());
+        let (told, try_it) = nobodys(facts);
+        parts.push(told);
+        hint = try_it.unwrap_or(hint);
     }
     let copies = match copies {
         0 | 1 => String::new(),
@@ -77,7 +85,25 @@ fn of_event(life: &api::EventLife, copies: usize) -> api::Verdict {
             moment(&event.stored_at),
             parts.join("; ")
         ),
-        hint: trouble.then(|| format!("postrider events show {}", event.id)),
+        hint: trouble.then_some(hint),
+    }
+}
+
+/// Why no endpoint was to have an event, as far as the configuration of today tells it.
+fn nobodys(facts: &Facts<'_>) -> (String, Option<String>) {
+    let id = &facts.mailbox.id;
+    match facts.conditions {
+        [] => ("no endpoint was to have it".to_owned(), None),
+        [one, ..] => (
+            format!(
+                "no endpoint was to have it: the condition (`when`) of {} did not let it through",
+                facts.conditions.join(", ")
+            ),
+            Some(format!(
+                "postrider test-route FILE.eml --mailbox {id} shows what conditions say; \
+                 once they say yes, postrider events replay --never --endpoint {one} sends it"
+            )),
+        ),
     }
 }
 
@@ -177,7 +203,12 @@ fn above_or_below(
 fn nowhere(facts: &Facts<'_>, server: &api::ServerLook) -> api::Verdict {
     let (text, hint) = match (&server.note, server.folders) {
         (None, folders) => (
-            format!("it is unknown here, and in none of the {folders} folders on the server"),
+            match folders {
+                1 => "it is unknown here, and not in the one folder on the server".to_owned(),
+                _ => format!(
+                    "it is unknown here, and in none of the {folders} folders on the server"
+                ),
+            },
             "was it sent to this mailbox? A rule, a filter or a person may have moved or deleted it; in Exchange, message trace tells",
         ),
         (Some(note), 0) => (

@@ -15,6 +15,7 @@ struct World {
     folders: Vec<api::FolderLife>,
     owed: Vec<api::Owed>,
     heard: bool,
+    conditions: Vec<String>,
 }
 
 fn well() -> World {
@@ -46,6 +47,7 @@ fn well() -> World {
         }],
         owed: Vec::new(),
         heard: true,
+        conditions: Vec::new(),
     }
 }
 
@@ -97,6 +99,7 @@ impl World {
             folders: &self.folders,
             owed: &self.owed,
             heard: self.heard,
+            conditions: &self.conditions,
             stalled_after: Duration::from_secs(900),
             now: Wall::from_seconds(NOW),
         }
@@ -227,8 +230,13 @@ fn a_mailbox_that_is_read_may_be_silent_at_its_endpoints() {
         dead: 1,
         oldest_pending: Some(at(1200)),
     }];
-    world.says("7 events wait for endpoint tickets (open), the oldest since");
+    world.says("7 events wait for endpoint tickets (in trouble), the oldest since");
     world.owed[0].oldest_pending = Some(at(10));
+    for (state, words) in [("open", "in trouble"), ("paused", "paused")] {
+        world.owed[0].endpoint_state = Some(state.to_owned());
+        world.says(&format!("7 events wait for endpoint tickets ({words})"));
+    }
+    world.owed[0].endpoint_state = Some("closed".to_owned());
     world.says("1 events died at endpoint tickets");
     world.owed[0].dead = 0;
     world.says("nothing is wrong");
@@ -307,6 +315,41 @@ fn a_message_that_became_an_event_says_who_took_it() {
         of(&story, &server(1, None))
             .text
             .contains("tickets: dead (HTTP 413)")
+    );
+}
+
+#[test]
+fn a_message_that_no_endpoint_was_to_have_says_whose_condition_that_is() {
+    let mut story = story();
+    story.events.push(api::EventLife {
+        event: api::Event {
+            id: "5b6f".to_owned(),
+            event_type: "message.received".to_owned(),
+            mailbox: Some("support".to_owned()),
+            subject: "INBOX/14/4711".to_owned(),
+            time: at(90),
+            stored_at: at(80),
+            message_id: Some("a@b".to_owned()),
+            deliveries: Vec::new(),
+        },
+        attempts: Vec::new(),
+    });
+    let verdict = of(&story, &server(1, None));
+    assert!(
+        verdict.text.ends_with("no endpoint was to have it"),
+        "{verdict:?}"
+    );
+    let world = World {
+        conditions: vec!["tickets".to_owned(), "vip".to_owned()],
+        ..well()
+    };
+    let verdict = of_message(&story, &world.facts(), &server(1, None), world.verdict());
+    let told = "the condition (`when`) of tickets, vip did not let it through";
+    assert!(verdict.text.contains(told), "{verdict:?}");
+    let hint = verdict.hint.unwrap_or_default();
+    assert!(
+        hint.contains("test-route FILE.eml --mailbox support"),
+        "{hint}"
     );
 }
 
