@@ -43,7 +43,8 @@ impl Space {
         let reaches = |level: Level, from: u64, back_below: u64| {
             let percent = if before >= level { back_below } else { from };
             let bound = |budget: u64| budget / 100 * percent;
-            self.budget.is_some_and(|budget| self.used() >= bound(budget))
+            self.budget
+                .is_some_and(|budget| self.used() >= bound(budget))
         };
         if self.low() {
             Level::Full

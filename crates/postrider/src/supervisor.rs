@@ -415,8 +415,7 @@ impl Supervisor {
                 self.keep_paused(endpoint, *at, detail).await;
                 system_events::emit(&self.shared, happening).await;
             }
-            dispatcher::Transition::Opened { .. }
-            | dispatcher::Transition::Closed { .. } => {
+            dispatcher::Transition::Opened { .. } | dispatcher::Transition::Closed { .. } => {
                 system_events::emit(&self.shared, happening).await;
             }
         }
@@ -433,7 +432,8 @@ impl Supervisor {
         match self.shared.dispatcher.pause(endpoint, &act).await {
             // It was taken out of the configuration meanwhile.
             Ok(())
-            | Err(dispatcher::OrderError::Unknown(_) | dispatcher::OrderError::MessagesAlone(_)) => {}
+            | Err(dispatcher::OrderError::Unknown(_) | dispatcher::OrderError::MessagesAlone(_)) => {
+            }
             Err(dispatcher::OrderError::Store(error)) => {
                 let process = &self.shared.telemetry.process;
                 process.store_failed("pausing an endpoint", &error);

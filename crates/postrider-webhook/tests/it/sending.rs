@@ -213,7 +213,11 @@ async fn retry_after_is_the_first_that_says_something_and_a_date_is_by_the_recei
     ] {
         let (at, _) = receiver::axum(503, headers, "").await;
         let sent = send(&hook(at)).await;
-        assert_eq!(sent.attempt, Attempt::answered(503, expected), "{headers:?}");
+        assert_eq!(
+            sent.attempt,
+            Attempt::answered(503, expected),
+            "{headers:?}"
+        );
     }
 }
 
