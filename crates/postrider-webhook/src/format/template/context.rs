@@ -21,8 +21,8 @@ use crate::{
 pub(super) struct Context {
     event: BTreeMap<String, Value>,
     files: Vec<FileFacts>,
-    attachments: Vec<Json>,
-    /// By the names of the steps.
+    attachments: Vec<Value>,
+    /// By the names of the steps. Values are made once: a step for each attachment looks at all those before.
     answers: BTreeMap<String, Answered>,
     attachment: Option<usize>,
     /// Stands for the bytes of attachments until the request is put together. Chosen anew each time,
@@ -70,8 +70,8 @@ fn chosen(contents: &Contents, budget: u64) -> (Vec<FileFacts>, Vec<FileFacts>) 
 }
 
 enum Answered {
-    One(Json),
-    Each(Vec<Json>),
+    One(Value),
+    Each(Vec<Value>),
     /// For a look at requests before anything is sent.
     Unknown,
 }
@@ -117,17 +117,17 @@ impl Context {
                 .map(|(key, value)| (key, Value::from(Serde(value))))
                 .collect();
         }
-        let told = |files: &[FileFacts]| -> Vec<Json> {
+        let told = |files: &[FileFacts]| -> Vec<Value> {
             files
                 .iter()
                 .enumerate()
-                .map(|(at, file)| file.told(at, &mark))
+                .map(|(at, file)| Value::from(Serde(file.told(at, &mark))))
                 .collect()
         };
         let attachments = told(&files);
         let mut insert = |name: &str, value: Value| event.insert(name.to_owned(), value);
-        insert("attachments", Value::from(Serde(&attachments)));
-        insert("left_out", Value::from(Serde(told(&left_out))));
+        insert("attachments", Value::from(attachments.clone()));
+        insert("left_out", Value::from(told(&left_out)));
         insert(
             "raw",
             Value::from(Serde(json!({ "base64": format!("{mark}message-") }))),
@@ -201,10 +201,10 @@ impl Context {
                 told.insert("json".to_owned(), json);
             }
         }
-        self.push(step, Json::Object(told));
+        self.push(step, Value::from(Serde(Json::Object(told))));
     }
 
-    fn push(&mut self, step: &Step, answer: Json) {
+    fn push(&mut self, step: &Step, answer: Value) {
         match self.answers.get_mut(&step.name) {
             Some(Answered::Each(list)) => list.push(answer),
             Some(Answered::One(one)) => *one = answer,
@@ -226,13 +226,15 @@ impl Context {
         let mut whole = self.event.clone();
         whole.insert("answers".to_owned(), answers);
         if let Some(attachment) = self.attachment.and_then(|at| self.attachments.get(at)) {
-            whole.insert("attachment".to_owned(), Value::from(Serde(attachment)));
+            whole.insert("attachment".to_owned(), attachment.clone());
         }
         self.whole = Value::from_pairs(whole);
     }
 }
 
 /// The answer of a request that was not made.
-fn nothing() -> Json {
-    json!({ "skipped": true, "status": null, "json": null, "text": "" })
+fn nothing() -> Value {
+    Value::from(Serde(
+        json!({ "skipped": true, "status": null, "json": null, "text": "" }),
+    ))
 }

@@ -362,3 +362,38 @@ fn every_step_is_foreseen_with_what_is_known_before_any_answer() {
     );
     assert!(matches!(&all[3].shape, Shape::Fails(why) if why.contains("`wrong`")));
 }
+
+#[tokio::test]
+async fn many_files_in_requests_of_their_own_cost_little() {
+    let mut raw = "Content-Type: multipart/mixed; boundary=o\r\n\r\n".to_owned();
+    for number in 0..200 {
+        raw += &format!(
+            "--o\r\nContent-Type: image/png\r\nContent-Disposition: attachment; filename={number}.png\r\n\r\nx\r\n"
+        );
+    }
+    raw += "--o--\r\n";
+    let raw = crate::body::RawMessage::Bytes(raw.into());
+    let contents = crate::format::contents::Contents::of(&raw).await.unwrap();
+    assert_eq!(contents.attachments.len(), 200);
+    let each = |name: &str| Step {
+        times: Times::EachAttachment,
+        url: "files?name={{ attachment.filename }}".to_owned(),
+        ..step(name)
+    };
+    let template = compile(&[each("seen"), each("upload")]);
+    let source = Source {
+        event: event(b"{}"),
+        raw: Some(&raw),
+        contents: Some(&contents),
+        now: Wall(0),
+    };
+    let told =
+        "{\"result\": [{\"id\": 1, \"name\": \"a\", \"size\": 1, \"more\": {\"a\": [1, 2, 3]}}]}";
+    let started = std::time::Instant::now();
+    let mut answers = Vec::new();
+    while template.request(&source, &answers).unwrap().is_some() {
+        answers.push(answer(told));
+    }
+    assert_eq!(answers.len(), 400);
+    assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
+}
