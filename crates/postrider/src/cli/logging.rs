@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     config::{LogConfig, LogFormat},
-    telemetry::plain::{Colours, Lines},
+    telemetry::plain::{Colours, Lines, fields},
 };
 
 /// Libraries that would tell of bytes on the wire, or of every statement. A level for one of them
@@ -40,7 +40,7 @@ pub fn start(log: &LogConfig) -> anyhow::Result<()> {
             .with_current_span(false)
             .with_span_list(false)
             .try_init(),
-        false => lines.with_ansi(ansi).try_init(),
+        false => lines.with_ansi(ansi).fmt_fields(fields()).try_init(),
     };
     // A test or a demo may have started it before.
     if started.is_ok() {

@@ -1,10 +1,21 @@
 //! Text that drives no terminal: what is left in it of control characters, or of those that turn the
 //! direction of text, is written as JSON would write it. So JSON stays JSON, with the same meaning.
 
-use std::{borrow::Cow, fmt::Write as _, io};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write as _},
+    io,
+};
 
 use postrider_webhook::answer::is_hidden;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::field::Field;
+use tracing_subscriber::{
+    field::MakeExt as _,
+    fmt::{
+        FormatFields, MakeWriter,
+        format::{Writer, debug_fn},
+    },
+};
 
 /// Lines and tabs stay.
 pub(crate) fn plain(text: &str) -> Cow<'_, str> {
@@ -27,6 +38,19 @@ fn escaped<'a>(text: &'a str, kept: &[char]) -> Cow<'a, str> {
     Cow::Owned(out)
 }
 
+/// Fields of a line for people. Only values that are debugged would be escaped otherwise.
+pub(crate) fn fields() -> impl for<'w> FormatFields<'w> + 'static {
+    let one = |to: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug| {
+        let value = format!("{value:?}");
+        let value = escaped(&value, &[]);
+        match field.name() {
+            "message" => write!(to, "{value}"),
+            name => write!(to, "{name}={value}"),
+        }
+    };
+    debug_fn(one).delimited(" ")
+}
+
 /// Writes log lines, each of which is one line whatever is in it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lines<W> {
@@ -36,7 +60,7 @@ pub(crate) struct Lines<W> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Colours {
-    /// The formatter's own escape sequences stay; it has taken those of others out.
+    /// The formatter's own escape sequences stay; [`fields`] has none.
     Formatters,
     None,
 }
@@ -126,7 +150,10 @@ mod tests {
             };
             match is_json {
                 true => tracing::subscriber::with_default(lines.json().finish(), tell),
-                false => tracing::subscriber::with_default(lines.finish(), tell),
+                false => {
+                    let lines = lines.fmt_fields(fields());
+                    tracing::subscriber::with_default(lines.finish(), tell);
+                }
             }
             let text = String::from_utf8(log.lock().unwrap().clone()).unwrap();
             assert_eq!(text.matches('\n').count(), 1, "{text:?}");

@@ -8,6 +8,7 @@
 )]
 
 mod account;
+mod admin_api;
 mod after;
 mod continuity;
 mod crash;
@@ -36,6 +37,7 @@ mod settings;
 mod tenant;
 mod token;
 mod tokens;
+mod transport;
 mod world;
 
 mod faults;

@@ -18,13 +18,13 @@ use crate::world::{SECRET, Settings, World};
 /// How many mails the conversation has.
 const MAILS: u64 = 20;
 
-struct Receiver {
+pub(crate) struct Receiver {
     process: Child,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Receiver {
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let program = format!("{command:?}");
         let mut process = command
             .stdout(Stdio::piped())
@@ -41,7 +41,7 @@ impl Receiver {
         Self { process, port }
     }
 
-    async fn state(&self) -> Value {
+    pub(crate) async fn state(&self) -> Value {
         let url = format!("http://127.0.0.1:{}/threads", self.port);
         reqwest::get(url).await.unwrap().json().await.unwrap()
     }
@@ -55,7 +55,7 @@ impl Drop for Receiver {
     }
 }
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     root.canonicalize().unwrap()
 }

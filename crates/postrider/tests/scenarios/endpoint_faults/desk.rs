@@ -2,7 +2,7 @@
 //! verifies every signature with the Standard Webhooks library, and remembers what it read in full.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -31,12 +31,53 @@ pub(crate) enum Fault {
     Reset,
     /// What speaks no HTTP.
     Garbage,
+    /// These bytes as they are, and the end of the connection.
+    Bytes(&'static str),
+    /// These bytes again and again.
+    EndlessBytes(&'static str),
+    /// A head with a header of 100 MB.
+    LargeHead,
+    /// This status in a body without end, in chunks.
+    EndlessChunks(u16),
+    /// Accepted, and then trailers that never end, byte by byte.
+    SlowTrailers,
+    /// Accepted, and the connection is closed although it was to be kept.
+    HangUp,
+    /// A server error, and with it the answer to a request that was not made.
+    TwoAnswers,
+    /// A server error with all of the request in it.
+    Echo,
+}
+
+impl Fault {
+    /// Whether the answer that it gives says that the event was taken.
+    fn accepts(&self) -> bool {
+        match self {
+            Self::Answer(status, _)
+            | Self::Endless(status)
+            | Self::Large(status)
+            | Self::EndlessChunks(status) => (200..300).contains(status),
+            Self::SlowTrailers | Self::HangUp => true,
+            Self::Bytes(bytes) => {
+                // A head that is cut is no answer.
+                bytes.starts_with("HTTP/1.1 2") && bytes.contains("\r\n\r\n")
+            }
+            Self::SlowHead
+            | Self::Reset
+            | Self::Garbage
+            | Self::EndlessBytes(_)
+            | Self::LargeHead
+            | Self::TwoAnswers
+            | Self::Echo => false,
+        }
+    }
 }
 
 /// One request that was read in full.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) path: String,
+    pub(crate) head: String,
     pub(crate) id: String,
     pub(crate) sequence: String,
     pub(crate) message: String,
@@ -68,6 +109,13 @@ impl Desk {
         seen.cloned().collect()
     }
 
+    /// Every path that was asked for.
+    pub(crate) fn paths(&self) -> Vec<String> {
+        let book = self.0.lock().unwrap();
+        let paths: BTreeSet<&String> = book.seen.iter().map(|one| &one.path).collect();
+        paths.into_iter().cloned().collect()
+    }
+
     pub(crate) fn forged(&self) -> usize {
         self.0.lock().unwrap().forged
     }
@@ -94,7 +142,7 @@ impl Desk {
         port
     }
 
-    async fn serve(&self, mut stream: impl Connection) {
+    pub(crate) async fn serve(&self, mut stream: impl Connection) {
         while let Some((head, body)) = request(&mut stream).await {
             let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
             let fault = self.note(&path, &head, &body);
@@ -106,37 +154,20 @@ impl Desk {
                         format!("HTTP/1.1 {status} x\r\n{header}{line}content-length: 2\r\n\r\nno");
                     say(&mut stream, &text).await;
                 }
-                Some(Fault::SlowHead) => {
-                    for byte in "HTTP/1.1 200 OK\r\nx-slow: "
-                        .bytes()
-                        .chain(std::iter::repeat(b'x'))
-                    {
-                        if stream.write_all(&[byte]).await.is_err() {
-                            return;
-                        }
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
+                Some(Fault::TwoAnswers) => {
+                    let empty = "content-length: 0\r\n\r\n";
+                    let text = format!("HTTP/1.1 503 x\r\n{empty}HTTP/1.1 200 OK\r\n{empty}");
+                    say(&mut stream, &text).await;
                 }
-                Some(Fault::Endless(status)) => {
-                    say(&mut stream, &format!("HTTP/1.1 {status} x\r\n\r\n")).await;
-                    while stream.write_all(&[b'x'; 4096]).await.is_ok() {}
-                    return;
-                }
-                Some(Fault::Large(status)) => {
-                    let bytes = 100_000_000;
-                    let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {bytes}\r\n\r\n");
-                    say(&mut stream, &head).await;
-                    for _ in 0..bytes / 10_000 {
-                        if stream.write_all(&[b'x'; 10_000]).await.is_err() {
-                            return;
-                        }
-                    }
+                Some(Fault::Echo) => {
+                    let body = [head.as_bytes(), b"\r\n\r\n", &body].concat();
+                    let answer =
+                        format!("HTTP/1.1 500 x\r\ncontent-length: {}\r\n\r\n", body.len());
+                    say(&mut stream, &answer).await;
+                    say(&mut stream, &String::from_utf8_lossy(&body)).await;
                 }
                 Some(Fault::Reset) => return stream.reset(),
-                Some(Fault::Garbage) => {
-                    say(&mut stream, "SSH-2.0-OpenSSH_9.9\r\n").await;
-                    return;
-                }
+                Some(fault) => return misbehave(stream, &fault).await,
             }
         }
     }
@@ -158,15 +189,10 @@ impl Desk {
         }
         let json: Value = serde_json::from_slice(body).unwrap();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let accepted = match &fault {
-            None => true,
-            Some(Fault::Answer(status, _) | Fault::Endless(status) | Fault::Large(status)) => {
-                (200..300).contains(status)
-            }
-            Some(Fault::SlowHead | Fault::Reset | Fault::Garbage) => false,
-        };
+        let accepted = fault.as_ref().is_none_or(Fault::accepts);
         book.seen.push(Seen {
             path: path.to_owned(),
+            head: head.to_owned(),
             id: text(&json["id"]),
             sequence: text(&json["sequence"]),
             message: text(&json["data"]["message"]["message_id"]),
@@ -176,8 +202,72 @@ impl Desk {
     }
 }
 
+/// What ends a connection sooner or later.
+async fn misbehave(mut stream: impl Connection, fault: &Fault) {
+    const CHUNKED: &str = "transfer-encoding: chunked\r\n\r\n";
+    match fault {
+        Fault::SlowHead => slowly(&mut stream, "HTTP/1.1 200 OK\r\nx-slow: ").await,
+        Fault::SlowTrailers => {
+            say(
+                &mut stream,
+                &format!("HTTP/1.1 200 OK\r\n{CHUNKED}2\r\nok\r\n"),
+            )
+            .await;
+            slowly(&mut stream, "0\r\nx-slow: ").await;
+        }
+        Fault::Endless(status) => {
+            say(&mut stream, &format!("HTTP/1.1 {status} x\r\n\r\n")).await;
+            for_ever(&mut stream, &[b'x'; 4096]).await;
+        }
+        Fault::EndlessChunks(status) => {
+            say(&mut stream, &format!("HTTP/1.1 {status} x\r\n{CHUNKED}")).await;
+            for_ever(&mut stream, b"4\r\nxxxx\r\n").await;
+        }
+        Fault::Large(status) => {
+            let bytes = 100_000_000;
+            let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {bytes}\r\n\r\n");
+            say(&mut stream, &head).await;
+            fill(&mut stream, bytes).await;
+        }
+        Fault::LargeHead => {
+            say(&mut stream, "HTTP/1.1 200 OK\r\nx-large: ").await;
+            fill(&mut stream, 100_000_000).await;
+        }
+        Fault::Garbage => say(&mut stream, "SSH-2.0-OpenSSH_9.9\r\n").await,
+        Fault::Bytes(bytes) => say(&mut stream, bytes).await,
+        Fault::EndlessBytes(bytes) => {
+            while stream.write_all(bytes.as_bytes()).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        Fault::HangUp => say(&mut stream, "HTTP/1.1 204 No Content\r\n\r\n").await,
+        Fault::Answer(..) | Fault::Reset | Fault::Echo | Fault::TwoAnswers => {}
+    }
+}
+
+async fn slowly(stream: &mut impl Connection, text: &str) {
+    for byte in text.bytes().chain(std::iter::repeat(b'x')) {
+        if stream.write_all(&[byte]).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn for_ever(stream: &mut impl Connection, bytes: &[u8]) {
+    while stream.write_all(bytes).await.is_ok() {}
+}
+
+async fn fill(stream: &mut impl Connection, bytes: usize) {
+    for _ in 0..bytes / 10_000 {
+        if stream.write_all(&[b'x'; 10_000]).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// A connection that can be reset.
-trait Connection: AsyncRead + AsyncWrite + Unpin + Send {
+pub(crate) trait Connection: AsyncRead + AsyncWrite + Unpin + Send {
     fn reset(self);
 }
 

@@ -1,7 +1,7 @@
 //! The faults of endpoints, one endpoint for each, all in one daemon and in order: whatever an
 //! endpoint does, it loses nothing, repeats carry the same id, the order holds, and nothing is dead.
 
-mod desk;
+pub(crate) mod desk;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,8 +19,8 @@ const EVENTS: usize = 6;
 /// By the name of the endpoint, which is its path as well.
 fn faults() -> Vec<(String, Fault)> {
     let statuses = [
-        300, 304, 400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 413, 415, 422, 425, 429,
-        451, 500, 501, 502, 503, 504, 507, 599,
+        300, 304, 400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 413, 415, 418, 421, 422,
+        425, 426, 429, 431, 451, 500, 501, 502, 503, 504, 505, 507, 511, 599, 600, 999,
     ];
     let mut faults: Vec<(String, Fault)> = statuses
         .iter()
@@ -32,11 +32,15 @@ fn faults() -> Vec<(String, Fault)> {
         let location: &'static str = format!("location: /{name}").leak();
         faults.push((name, Fault::Answer(status, location)));
     }
+    let metadata = Fault::Answer(302, "location: http://169.254.169.254/latest/");
+    faults.push(("redirect-to-metadata".to_owned(), metadata));
     for (name, header) in [
         ("seconds", "retry-after: 1"),
         ("day", "retry-after: 86400"),
         ("huge", "retry-after: 99999999999999999999999"),
         ("negative", "retry-after: -5"),
+        ("half", "retry-after: 0.5"),
+        ("twice", "retry-after: 1\r\nretry-after: 86400"),
         ("nonsense", "retry-after: soon"),
         ("empty", "retry-after: "),
         ("past", "retry-after: Wed, 21 Oct 2015 07:28:00 GMT"),
@@ -53,6 +57,39 @@ fn faults() -> Vec<(String, Fault)> {
         ("large-200", Fault::Large(200)),
         ("reset", Fault::Reset),
         ("garbage", Fault::Garbage),
+        ("large-head", Fault::LargeHead),
+        ("endless-chunks-503", Fault::EndlessChunks(503)),
+        ("endless-chunks-200", Fault::EndlessChunks(200)),
+        ("slow-trailers-200", Fault::SlowTrailers),
+        ("hang-up-200", Fault::HangUp),
+        ("two-answers", Fault::TwoAnswers),
+        ("gzip-503", Fault::Answer(503, "content-encoding: gzip")),
+        (
+            "cut-body-200",
+            Fault::Bytes("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nstart"),
+        ),
+        (
+            "cut-head",
+            Fault::Bytes("HTTP/1.1 200 OK\r\ncontent-length: 1"),
+        ),
+        (
+            "switch-101",
+            Fault::Bytes("HTTP/1.1 101 x\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"),
+        ),
+        (
+            "hints-and-503",
+            Fault::Bytes("HTTP/1.1 103 x\r\n\r\nHTTP/1.1 503 x\r\ncontent-length: 0\r\n\r\n"),
+        ),
+        (
+            "hints-for-ever",
+            Fault::EndlessBytes("HTTP/1.1 103 x\r\nlink: </x>\r\n\r\n"),
+        ),
+        ("tls-reset", Fault::Reset),
+        ("tls-hang-up-200", Fault::HangUp),
+        (
+            "tls-unended-200",
+            Fault::Bytes("HTTP/1.1 200 OK\r\n\r\nno length, and no close_notify"),
+        ),
     ] {
         faults.push((name.to_owned(), fault));
     }
@@ -77,9 +114,18 @@ struct Ports {
 impl Ports {
     fn sections(&self, world: &World, is_healed: bool) -> String {
         let mut all = String::new();
+        let trusted = world.dir.path().join("ca.pem").display().to_string();
         for (name, _) in faults() {
-            let url = format!("http://127.0.0.1:{}/{name}", self.plain);
-            all += &section(&name, &url, "");
+            all += &match name.starts_with("tls-") {
+                true => {
+                    let url = format!("https://localhost:{}/{name}", self.tls);
+                    section(&name, &url, &format!("ca_file = \"{trusted}\"\n"))
+                }
+                false => {
+                    let url = format!("http://127.0.0.1:{}/{name}", self.plain);
+                    section(&name, &url, "")
+                }
+            };
         }
         let refused = format!("http://127.0.0.1:{}/refused", self.closed);
         all += &section("refused", &refused, "");
