@@ -224,7 +224,7 @@ pub(crate) const TESTED: &[(&str, &str, &[&str])] = &[
     ),
     (
         "postrider/tests/scenarios",
-        "endpoints, one for each and in order: every class of status, redirects to themselves, each form of Retry-After, slow heads, bodies without end and of 100 MB, a reset after the full request, garbage, a wrong certificate, a refused connection, a name that is gone",
+        "endpoints, one for each and in order: every class of status, redirects to themselves, each form of Retry-After, slow and endless heads, trailers and interim answers (101, 103), bodies without end and of 100 MB, cut ones, a reset after the full request, two answers to one request, garbage, a wrong certificate, a refused connection, a name that is gone",
         &["whatever_an_endpoint_does_nothing_is_lost_repeated_under_another_id_or_out_of_order"],
     ),
     (
@@ -234,6 +234,36 @@ pub(crate) const TESTED: &[(&str, &str, &[&str])] = &[
             "a_name_that_is_bound_anew_to_a_metadata_service_is_not_followed",
             "a_connection_that_is_kept_stays_at_the_address_that_was_judged",
             "a_strict_endpoint_is_not_reached_by_name_nor_by_address",
+        ],
+    ),
+    (
+        "postrider/tests/scenarios",
+        "endpoints: a name that leads inside after it led to the receiver (DNS rebinding), several addresses with bad ones among them; proxies in the environment",
+        &[
+            "a_name_that_is_bound_anew_is_not_followed_inside_by_the_daemon",
+            "a_proxy_is_used_where_an_endpoint_says_so_and_nowhere_else",
+        ],
+    ),
+    (
+        "postrider/tests/scenarios",
+        "endpoints: certificates of an unknown authority, expired, not valid yet, of another name; a client certificate that is asked for, refused, broken, renewed; an authority that changes",
+        &[
+            "a_certificate_that_is_not_in_order_is_told_in_plain_words_and_costs_nothing",
+            "a_client_certificate_is_shown_and_a_renewed_one_takes_its_place_while_running",
+            "an_endpoints_own_authority_is_read_again_when_its_file_changes",
+        ],
+    ),
+    (
+        "postrider-webhook/tests/it",
+        "endpoints: an HTTP/2 connection behind which nobody is awake",
+        &["a_connection_behind_which_nobody_is_awake_does_not_get_the_next_attempt_too"],
+    ),
+    (
+        "postrider/tests/scenarios",
+        "escape sequences, line ends and marks of direction in a mail, secrets in a receiver's answer: logs, metrics, commands, database",
+        &[
+            "nothing_of_a_mail_or_a_secret_leaves_its_place_in_logs_for_people",
+            "nothing_of_a_mail_or_a_secret_leaves_its_place_in_logs_of_every_step",
         ],
     ),
     (
