@@ -122,11 +122,13 @@ impl Answer {
     }
 }
 
-/// The message, or one of its attachments; `place` is held until the last byte has gone.
-pub(super) async fn message(
+/// The message, or one of its attachments; `look` is waited for where the message has to be looked
+/// through, `place` is held until the last byte has gone.
+pub(super) async fn message<L>(
     message: RawMessage,
     target: Target,
     head: Head,
+    look: impl Future<Output = L>,
     place: OwnedSemaphorePermit,
 ) -> Answer {
     let (piece, kind, name) = match target {
@@ -135,7 +137,10 @@ pub(super) async fn message(
             (piece, "message/rfc822", Some("message.eml".to_owned()))
         }
         Target::Part(index) => {
-            let contents = match Contents::of(&message).await {
+            let looking = look.await;
+            let contents = Contents::of(&message).await;
+            drop(looking);
+            let contents = match contents {
                 Ok(contents) => contents,
                 Err(error) => {
                     tracing::warn!("a message cannot be read for a link: {error}");

@@ -27,8 +27,11 @@ use crate::{clock, directory::Directory, shared::Shared, telemetry::links::Serve
 
 /// Connections at a time: a proxy in front of it keeps a few for all its clients.
 const CONNECTIONS_MAX: usize = 256;
-/// Requests with a right signature that are answered at a time: each reads a message.
-const ANSWERS_MAX: usize = 8;
+/// Requests with a right signature that are answered at a time, however slowly they are read: each
+/// holds a small message, or a piece of a large one.
+const ANSWERS_MAX: usize = 64;
+/// Messages that are looked through for an attachment at a time.
+const LOOKS_MAX: usize = 4;
 /// Requests with a right signature per second.
 const RATE: NonZeroU32 = NonZeroU32::new(50).expect("not zero");
 /// For a request's head, and between two requests.
@@ -45,6 +48,7 @@ struct Desk {
     finder: Finder,
     rate: Mutex<Rate>,
     answers: Arc<Semaphore>,
+    looks: Semaphore,
 }
 
 /// Binds the listener.
@@ -64,6 +68,7 @@ pub async fn serve(
         shared,
         rate: Mutex::new(Rate::new(RATE)),
         answers: Arc::new(Semaphore::new(ANSWERS_MAX)),
+        looks: Semaphore::new(LOOKS_MAX),
     });
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -144,7 +149,10 @@ impl Desk {
             return Answer::refused(Served::Busy);
         };
         match self.finder.message(event).await {
-            Ok(message) => answer::message(message, target, head, place).await,
+            Ok(message) => {
+                let look = self.looks.acquire();
+                answer::message(message, target, head, look, place).await
+            }
             Err(find::Miss::Gone) => Answer::refused(Served::Gone),
             Err(find::Miss::Later(why)) => {
                 self.shared.telemetry.links.later(&why);

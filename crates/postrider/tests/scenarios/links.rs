@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use postrider_sandbox::mail;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::world::{Settings, World};
 
@@ -203,4 +204,33 @@ async fn what_is_not_kept_is_read_again_from_its_mailbox_and_what_is_gone_is_gon
     );
     let answer = reqwest::get(here(&world, &links[3])).await.unwrap();
     assert_eq!(answer.status(), 410, "{}", world.log());
+}
+
+/// Whoever reads slowly, or not at all, keeps nobody else waiting.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_readers_do_not_hold_up_others() {
+    let world = linking("link").await;
+    let number = world.next_number();
+    let content = vec![7; 8 << 20];
+    world.deliver_raw(0, number, with_attachment(number, "a.bin", "a/b", &content));
+    world.expect_all().await;
+    let url = reqwest::Url::parse(&here(&world, &href(&last_event(&world)))).unwrap();
+    let at = (url.host_str().unwrap(), url.port().unwrap());
+    let mut slow = Vec::new();
+    for _ in 0..16 {
+        let mut one = tokio::net::TcpStream::connect(at).await.unwrap();
+        let asked = format!(
+            "GET {}?{} HTTP/1.1\r\nHost: x\r\n\r\n",
+            url.path(),
+            url.query().unwrap()
+        );
+        one.write_all(asked.as_bytes()).await.unwrap();
+        let mut start = [0; 12];
+        one.read_exact(&mut start).await.unwrap();
+        assert_eq!(&start, b"HTTP/1.1 200");
+        slow.push(one);
+    }
+    let answer = reqwest::get(url).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.bytes().await.unwrap(), content);
 }
