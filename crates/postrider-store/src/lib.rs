@@ -38,8 +38,8 @@ pub use after::{AfterCount, AfterRow, Then, Tried};
 pub use audit::{Act, AuditRow, Deed};
 pub use model::*;
 pub use repair::{
-    Cancelled, DeliveryState, Discarded, Found, Id, Never, Pace, Replay, Replayed, Selection, Sift,
-    Sifted,
+    Cancelled, DeliveryState, Discarded, Found, Id, Never, Pace, RepairError, Replay, Replayed,
+    Selection, Sift, Sifted,
 };
 pub use room::Level;
 pub use spool::{Spool, SpoolFile, SpoolWriter};

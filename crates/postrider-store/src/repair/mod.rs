@@ -95,6 +95,23 @@ impl fmt::Debug for Sift {
     }
 }
 
+/// Why an order was not begun.
+#[derive(Debug, thiserror::Error)]
+pub enum RepairError {
+    #[error("more than {0} deliveries are meant")]
+    TooMany(i64),
+    #[error(
+        "{deliveries} deliveries at this rate take {lasts} s, and nothing may be due later than in {longest} s"
+    )]
+    TooSlow {
+        deliveries: usize,
+        lasts: u64,
+        longest: u64,
+    },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// What is to be sent again, or for the first time.
 #[derive(Clone, Debug)]
 pub enum Replay {
@@ -190,7 +207,7 @@ impl Store {
         pace: Pace,
         (act, selector): (&Act, &str),
         run: Run,
-    ) -> Result<Replayed, StoreError> {
+    ) -> Result<Replayed, RepairError> {
         let spread = Spread { now: act.at, pace };
         let meant = match what {
             Replay::Again(selection, _) => select::deliveries(self.readers(), selection).await?,
@@ -200,13 +217,11 @@ impl Store {
             .due((meant.len() as u64).saturating_sub(1))
             .since(act.at);
         if lasts > self.due_ahead_max() {
-            return Err(StoreError::Other(format!(
-                "{} deliveries at this rate take {} s, and nothing may be due later than in {} s; \
-                 hint: a higher rate, or a narrower selection",
-                meant.len(),
-                lasts.as_secs(),
-                self.due_ahead_max().as_secs()
-            )));
+            return Err(RepairError::TooSlow {
+                deliveries: meant.len(),
+                lasts: lasts.as_secs(),
+                longest: self.due_ahead_max().as_secs(),
+            });
         }
         let mut replayed = Replayed {
             events: select::named(self.readers(), &meant).await?,
@@ -258,7 +273,7 @@ impl Store {
         selection: &Selection,
         (act, selector): (&Act, &str),
         run: Run,
-    ) -> Result<Discarded, StoreError> {
+    ) -> Result<Discarded, RepairError> {
         let meant = select::deliveries(self.readers(), selection).await?;
         let mut discarded = Discarded {
             events: select::named(self.readers(), &meant).await?,

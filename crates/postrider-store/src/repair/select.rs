@@ -9,7 +9,7 @@ use postrider_core::{
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
-use super::{DeliveryState, Found, Meant, NAMED_MAX, Never, Selection, Sift, Sifted};
+use super::{DeliveryState, Found, Meant, NAMED_MAX, Never, RepairError, Selection, Sift, Sifted};
 use crate::{
     codec,
     error::doing,
@@ -36,11 +36,9 @@ pub(super) fn codes(states: &[DeliveryState]) -> Vec<i64> {
     states.iter().map(code).collect()
 }
 
-fn full(meant: Meant) -> Result<Meant, StoreError> {
+fn full(meant: Meant) -> Result<Meant, RepairError> {
     if meant.len() as i64 > MEANT_MAX {
-        return Err(StoreError::Other(format!(
-            "more than {MEANT_MAX} deliveries are meant; hint: narrow it by --since and --until"
-        )));
+        return Err(RepairError::TooMany(MEANT_MAX));
     }
     Ok(meant)
 }
@@ -105,7 +103,7 @@ fn choose(selection: &Selection) -> QueryBuilder<Sqlite> {
 pub(super) async fn deliveries(
     readers: &Readers,
     selection: &Selection,
-) -> Result<Meant, StoreError> {
+) -> Result<Meant, RepairError> {
     let mut query = choose(selection);
     let mut reader = readers.get().await?;
     let rows = query.build_query_as().fetch_all(reader.conn()).await;
@@ -120,7 +118,7 @@ pub(super) const NEVER: &str = "SELECT e.id, 0, e.id FROM event e WHERE e.mailbo
     AND +d.endpoint = (SELECT id FROM endpoint WHERE name = ?5)) ORDER BY e.id LIMIT ?6";
 
 /// Events of these mailboxes that the endpoint was never owed, the oldest first.
-pub(super) async fn never(readers: &Readers, never: &Never) -> Result<Meant, StoreError> {
+pub(super) async fn never(readers: &Readers, never: &Never) -> Result<Meant, RepairError> {
     let list = |names: Vec<&str>| serde_json::Value::from(names).to_string();
     let mut reader = readers.get().await?;
     let rows: Meant = sqlx::query_as(NEVER)
@@ -137,7 +135,7 @@ pub(super) async fn never(readers: &Readers, never: &Never) -> Result<Meant, Sto
         .map_err(doing("looking what was never owed"))?;
     let meant = full(rows)?;
     match &never.sift {
-        Some(sift) => sifted(reader.conn(), &meant, sift).await,
+        Some(sift) => Ok(sifted(reader.conn(), &meant, sift).await?),
         None => Ok(meant),
     }
 }

@@ -111,11 +111,12 @@ impl From<OrderError> for Refusal {
     fn from(error: OrderError) -> Self {
         match error {
             OrderError::Unknown(key) => Self::not_found("endpoint", key.as_str(), LIST),
-            error @ OrderError::MessagesAlone(_) => {
-                let told = error.to_string();
-                let hint = "send it a mail again (postrider events replay ID --endpoint …), or look at the \
-                            request without sending it: postrider test-route FILE.eml --endpoint …";
-                Self::new(StatusCode::CONFLICT, told, hint)
+            OrderError::MessagesAlone(ref key) => {
+                let hint = format!(
+                    "send it a mail again (postrider events replay ID --endpoint {key}), or look at the \
+                     request without sending it: postrider test-route FILE.eml --endpoint {key}"
+                );
+                Self::new(StatusCode::CONFLICT, error.to_string(), &hint)
             }
             OrderError::Store(error) => error.into(),
         }

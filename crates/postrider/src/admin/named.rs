@@ -44,7 +44,9 @@ pub(super) async fn to_send_to(
     Err(Refusal::new(
         StatusCode::CONFLICT,
         format!("endpoint `{key}` is not in the configuration any more: nothing can be sent to it"),
-        "put it back and `postrider reload`; or give up what it owes: postrider events discard --dead --endpoint …",
+        &format!(
+            "put it back and `postrider reload`; or give up what it is owed: postrider events discard --dead --endpoint {key} --reason TEXT"
+        ),
     ))
 }
 

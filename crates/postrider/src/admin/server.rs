@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{directory::Directory, shared::Shared, supervisor::Command};
 use postrider_core::time::Wall;
-use postrider_store::StoreError;
+use postrider_store::{RepairError, StoreError};
 
 /// What the handlers lean on.
 #[derive(Clone)]
@@ -143,6 +143,19 @@ impl From<StoreError> for Refusal {
             StoreError::Fatal(_) | StoreError::Other(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error.to_string(), "")
+    }
+}
+
+impl From<RepairError> for Refusal {
+    fn from(error: RepairError) -> Self {
+        let hint = match error {
+            RepairError::Store(error) => return error.into(),
+            RepairError::TooMany(_) => "narrow it by --since and --until",
+            RepairError::TooSlow { .. } => {
+                "a higher --rate, or fewer at a time by --since and --until"
+            }
+        };
+        Self::bad_request(error.to_string(), hint)
     }
 }
 

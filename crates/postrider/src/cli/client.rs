@@ -165,6 +165,7 @@ impl Client {
         target: Target,
         body: Bytes,
     ) -> Result<Answer<T>, Failure> {
+        let is_order = method == Method::POST;
         let exchanged = match &self.at {
             At::Socket(socket) => {
                 let stream = connect(socket).await?;
@@ -183,12 +184,16 @@ impl Client {
                 return Err(Failure::new(Exit::Unreachable, error).hint(self.look()));
             }
             Err(_) => {
+                let hint = match is_order {
+                    true => "an order goes on to its end all the same: postrider admin audit",
+                    false => self.look(),
+                };
                 let seconds = ANSWER_TIME_MAX.as_secs();
                 let error = format!(
                     "the daemon at {} did not answer within {seconds} s",
                     self.name()
                 );
-                return Err(Failure::new(Exit::Unreachable, error).hint(self.look()));
+                return Err(Failure::new(Exit::Unreachable, error).hint(hint));
             }
         };
         let json = serde_json::from_slice::<Value>(&body).ok();

@@ -279,8 +279,9 @@ impl World {
     pub(super) async fn metric(&self, line: &str) -> f64 {
         // The port is the system's choice; the log names it.
         let log = self.log();
-        let (_, rest) = log.rsplit_once("Some(").expect("the log names the port");
-        let (address, _) = rest.split_once(')').expect("the log names the port");
+        let told = "\"http\":\"";
+        let (_, rest) = log.rsplit_once(told).expect("the log names the port");
+        let (address, _) = rest.split_once('"').expect("the log names the port");
         let answer = reqwest::get(format!("http://{address}/metrics")).await;
         let text = answer.unwrap().text().await.unwrap();
         text.lines()

@@ -107,11 +107,17 @@ async fn old_unknown_mail_after_a_break_is_held_until_an_operator_decides() {
     world.start();
     world.expect_state("box0", "held").await;
     world
-        .ask(&["mailboxes", "release", "box0", "--send"])
+        .ask(&["mailboxes", "release", "box0", "--send", "--reason", "ours"])
         .unwrap();
     world.expect_all().await;
     world.expect_watching(1).await;
     world.expect_account().await;
+    let row = crate::repair::audit(&world).remove(0);
+    assert_eq!(
+        (&row["what"], &row["why"]),
+        (&"release".into(), &"ours".into())
+    );
+    assert_eq!(row["selector"], "box0: INBOX, send");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -97,6 +97,10 @@ pub(crate) async fn dead_letters_are_sent_again_or_given_up_with_a_reason_and_th
         (&state["dead"], &state["discarded"]),
         (&0.into(), &2.into())
     );
+    for (state, count) in [("dead", 0.0), ("discarded", 2.0), ("delivered", 3.0)] {
+        let metric = format!("postrider_outbox_events{{endpoint=\"tickets\",state=\"{state}\"}}");
+        assert_eq!(world.metric(&metric).await, count, "{metric}");
+    }
 
     let rows = audit(&world);
     assert_eq!(rows.len(), 2, "what changed nothing is no deed: {rows:#?}");
@@ -512,4 +516,71 @@ async fn who_pauses_may_say_why() {
             .all(|row| row["why"] == "the desk moves house"),
         "{rows:#?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_goes_on_after_a_crash_and_can_still_be_taken_back() {
+    let mut world = World::watching(Settings::default()).await;
+    world.burst(0, 40);
+    world.expect_all().await;
+    world.expect_account().await;
+    let words = ["events", "replay", "--delivered", "--endpoint", "tickets"];
+    let sent = world
+        .ask(&[&words[..], &["--rate", "10"]].concat())
+        .unwrap();
+    assert_eq!(sent["deliveries"], 40);
+    world
+        .expect("some are sent again", |world| world.receiver.repeats() >= 3)
+        .await;
+    world.kill();
+    let before = world.receiver.repeats();
+    world.start();
+    world.expect_watching(1).await;
+    world
+        .expect("it goes on", |world| world.receiver.repeats() > before + 2)
+        .await;
+    let number = sent["replay"].to_string();
+    let words = ["events", "replay", "--cancel", &number];
+    world
+        .ask(&[&words[..], &["--reason", "enough"]].concat())
+        .unwrap();
+    world
+        .expect("all of it is delivered, as it was", |world| {
+            let state = endpoint(world, "tickets");
+            state["pending"] == 0 && state["delivered"] == 40
+        })
+        .await;
+    assert_eq!(world.receiver.distinct_ids(), 40);
+    world.expect_account().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_gets_messages_alone_gets_no_ping_and_a_paused_mailbox_is_not_read() {
+    let mut world = World::new(Settings {
+        endpoint: "format = \"raw\"\n[endpoints.tickets.raw]\nprofile = \"action_mailbox\"\n\
+            key = { env = \"PRODUCT_KEY\" }\n"
+            .to_owned(),
+        ..Settings::default()
+    })
+    .await;
+    let key = ("PRODUCT_KEY".to_owned(), "the key".to_owned());
+    world.environment.push(key);
+    world.start();
+    world.expect_watching(1).await;
+    let refused = world.ask(&["endpoints", "ping", "tickets"]).unwrap_err();
+    assert!(refused.contains("nothing was sent"), "{refused}");
+    assert!(refused.contains("test-route FILE.eml"), "{refused}");
+    assert!(world.receiver.received().is_empty());
+    world.ask(&["mailboxes", "pause", "box0"]).unwrap();
+    world.expect_state("box0", "paused").await;
+    let words = [
+        "events",
+        "replay",
+        "--from-mailbox",
+        "box0",
+        "--uids",
+        "1:*",
+    ];
+    let refused = world.ask(&words).unwrap_err();
+    assert!(refused.contains("paused"), "{refused}");
 }
