@@ -34,6 +34,10 @@ const BUSY: Duration = Duration::from_secs(5);
 /// Prepared statements kept per connection: the writer's few texts in five sizes, and its small
 /// groups in one text each.
 const STATEMENTS: usize = 128;
+/// The writer's page cache, in negative KiB: the largest group (4 MiB of events, and their pages in
+/// the indexes) fits into it, so that nothing of it is written twice. Some thousand mails fill it,
+/// however few mailboxes there are, and the system has the same pages in its own cache.
+const WRITER_CACHE: &str = "-8192";
 
 /// Pages of the write-ahead log after which it is moved into the database: SQLite's default, and
 /// less where the reserve is small. On a full disk the reserve has to take what the log holds.
@@ -144,7 +148,7 @@ async fn prepare(
             "wal_autocheckpoint",
             checkpoint_pages(reserve_bytes).to_string(),
         )
-        .pragma("cache_size", "-16384");
+        .pragma("cache_size", WRITER_CACHE);
     let mut conn = options.connect().await.map_err(to_open_error)?;
     let prepared = async {
         migrate::run(&mut conn, path).await?;
