@@ -248,6 +248,7 @@ impl Client {
             Ok(request) => request,
             Err(error) => return failed(Failure::Unsendable, error),
         };
+        let made_of_secrets = made_of_secrets(request.headers());
         match self.http.execute(request).await {
             Ok(response) => {
                 let status = response.status().as_u16();
@@ -269,7 +270,7 @@ impl Client {
                     class,
                     control,
                 };
-                let note = note(status, class, &start, &self.secrets);
+                let note = note(status, class, &start, &[&self.secrets, &made_of_secrets]);
                 let answer = Answer {
                     status,
                     body: start.into(),
@@ -392,11 +393,20 @@ fn retry_after(headers: &HeaderMap) -> RetryAfter {
         .unwrap_or(RetryAfter::Absent)
 }
 
-fn note(status: u16, class: Class, start: &[u8], secrets: &[SecretString]) -> String {
+/// Tokens and logins. What is shorter is a name, or one of the endpoint's secrets itself.
+fn made_of_secrets(headers: &HeaderMap) -> Vec<SecretString> {
+    const BYTES_MIN: usize = 16;
+    let secret = headers.values().filter(|value| value.is_sensitive());
+    let text = secret.filter_map(|value| value.to_str().ok());
+    let long = text.filter(|text| text.len() >= BYTES_MIN);
+    long.map(SecretString::from).collect()
+}
+
+fn note(status: u16, class: Class, start: &[u8], secrets: &[&[SecretString]]) -> String {
     match class {
         Class::Delivered => format!("answered {status}"),
         Class::Refused | Class::Failing | Class::Trouble => {
-            let excerpt = answer::excerpt(start, secrets);
+            let excerpt = answer::excerpt(start, &secrets.concat());
             if excerpt.is_empty() {
                 format!("answered {status}")
             } else {

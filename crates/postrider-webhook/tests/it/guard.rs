@@ -192,6 +192,9 @@ async fn a_receiver_that_shows_what_it_got_does_not_tell_us_our_secrets() {
     .await;
     let mut headers = HeaderMap::new();
     headers.insert("x-api-key", HeaderValue::from_static("key-word"));
+    let mut token = HeaderValue::from_static("a.token-made-of-a-word");
+    token.set_sensitive(true);
+    headers.insert("a-token", token);
     let settings = Settings {
         headers,
         ..settings(&format!("http://{at}/path-word"))
