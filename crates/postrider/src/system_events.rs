@@ -196,3 +196,61 @@ async fn emit_with(shared: &Arc<Shared>, happening: Happening<'_>, details: &Det
             .store_failed("storing a system event", &error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::Environment;
+
+    const CONFIG: &str = "[endpoints.alerts]\nurl = \"http://127.0.0.1:9/hook\"\n\
+        secret = { env = \"HOOK_SECRET\" }\ntypes = [\"endpoint.dead_letter\"]\n";
+
+    fn config() -> Config {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("c.toml");
+        std::fs::write(&file, CONFIG).unwrap();
+        let environment = Environment {
+            variables: BTreeMap::new(),
+            host: None,
+            now: Wall(0),
+        };
+        match Config::load(&file, &environment) {
+            Ok(loaded) => loaded.config,
+            Err(problems) => panic!("{problems:?}"),
+        }
+    }
+
+    #[test]
+    fn dead_letters_of_one_millisecond_are_events_of_their_own_and_one_told_twice_is_one() {
+        let config = config();
+        let dead = |endpoint: &str, event: u128| {
+            let happening = Happening {
+                event_type: EventType::EndpointDeadLetter,
+                mailbox: None,
+                scope: endpoint,
+                started: Wall(1_790_000_000_000),
+                reason: "dead",
+                detail: "refused",
+                hint: "",
+            };
+            let details = Details {
+                about: Some(Uuid::from_u128(event)),
+                ..Details::default()
+            };
+            let event = build_with(&config, &happening, &details);
+            assert_eq!(event.deliveries.len(), 1);
+            match event.identity {
+                EventIdentity::System { id } => id,
+                EventIdentity::Message(_) => panic!("no message"),
+            }
+        };
+        let all = [dead("a", 1), dead("a", 2), dead("b", 1), dead("b", 2)];
+        for (index, one) in all.iter().enumerate() {
+            let same = all.iter().filter(|other| *other == one).count();
+            assert_eq!(same, 1, "{index}");
+        }
+        assert_eq!(dead("a", 1), all[0]);
+    }
+}
