@@ -89,7 +89,7 @@ fn list_text(events: &[api::Event], limit: u32) -> String {
         "STORED (UTC)",
         "TYPE",
         "MAILBOX",
-        "SUBJECT",
+        "ABOUT",
         "DELIVERIES",
         "ID",
     ]);
@@ -144,7 +144,7 @@ fn show_text(detail: &api::EventDetail, now: Wall) -> String {
         ("event", event.id.clone()),
         ("type", event.event_type.clone()),
         ("mailbox", event.mailbox.clone().unwrap_or_default()),
-        ("subject", event.subject.clone()),
+        ("about", event.subject.clone()),
         ("message-id", event.message_id.clone().unwrap_or_default()),
         ("time", moment(&event.time)),
         (
