@@ -418,6 +418,10 @@ fn a_page_that_is_not_the_products_is_never_a_success() {
         assert_eq!(class(413, login), Class::Refused, "{profile:?}");
         assert_eq!(class(200, ""), Class::Trouble, "{profile:?}");
     }
+    let gitlab = profiles[4].classifier();
+    let class = |body: &str| gitlab.class(200, body.as_bytes());
+    assert_eq!(class(r#"{"success":true}"#), Class::Delivered);
+    assert_eq!(class(r#"{"success":false}"#), Class::Trouble);
     let class = |number: usize, status| profiles[number].classifier().class(status, b"");
     assert_eq!(
         (class(0, 403), class(2, 403)),

@@ -71,7 +71,7 @@ pub(super) fn answers() -> Vec<Rule> {
     vec![
         rule(
             &[(200, 299)],
-            Text::Begins("{\"success\"".to_owned()),
+            Text::Begins("{\"success\":true".to_owned()),
             Class::Delivered,
         ),
         other_success(),
