@@ -152,7 +152,10 @@ pub(crate) enum Command {
         what: Schema,
     },
     /// Print a completion script
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -276,7 +279,10 @@ pub(crate) enum Events {
     /// The newest events
     List(EventFilter),
     /// One event: its data, its deliveries, every attempt
-    Show { id: String },
+    Show {
+        /// Its id, or one that a replay gave it
+        id: String,
+    },
     /// Send again: one event, what is dead, what an endpoint got or never got, or a range that is
     /// read again from the mailbox. Ids stay the same.
     Replay(Box<ReplayArgs>),
@@ -288,10 +294,13 @@ pub(crate) enum Events {
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct EventFilter {
+    /// Only of this mailbox
     #[arg(long)]
     pub(crate) mailbox: Option<String>,
+    /// Only with a delivery to this endpoint
     #[arg(long)]
     pub(crate) endpoint: Option<String>,
+    /// Only with a delivery in this state (to that endpoint, if one is named)
     #[arg(long, value_enum)]
     pub(crate) state: Option<DeliveryState>,
     /// Such as message.received
@@ -309,6 +318,7 @@ pub(crate) struct EventFilter {
     /// Older than this event: the last one of a list leads to the next
     #[arg(long, value_name = "ID")]
     pub(crate) before: Option<String>,
+    /// So many at most
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
 }

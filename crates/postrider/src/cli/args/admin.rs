@@ -12,6 +12,7 @@ pub(crate) enum Admin {
         /// At or after this date or RFC 3339 time
         #[arg(long, value_name = "DATE", value_parser = date)]
         since: Option<String>,
+        /// So many at most
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
     },
