@@ -6,6 +6,7 @@
 mod attempt;
 mod lane;
 mod line;
+mod preview;
 mod status;
 mod storage;
 mod transport;
@@ -42,6 +43,7 @@ use line::{Line, Order};
 use storage::Storage;
 
 pub use line::Slots;
+pub use preview::{Outlook, Preview, preview};
 pub use status::{EndpointStatus, LastError};
 
 /// A change that somebody should hear of as a system event.
@@ -430,49 +432,6 @@ pub async fn ping(instance: &Arc<str>, settings: &Endpoint, secrets: &SecretList
         note: sent.note,
         took: sent.took,
     }
-}
-
-/// A request as far as it is known before anything is sent.
-pub struct Preview {
-    /// A template's step.
-    pub step: Option<String>,
-    /// It is sent only where this is true, which hangs on an answer.
-    pub only_if: Option<String>,
-    pub outlook: Outlook,
-}
-
-pub enum Outlook {
-    /// As it would be sent; what answers would tell stands in it by name.
-    Request {
-        method: reqwest::Method,
-        url: Box<url::Url>,
-        headers: reqwest::header::HeaderMap,
-        body: postrider_webhook::body::Body,
-    },
-    /// All of it hangs on answers: its templates, by their keys, as they are written.
-    Written {
-        method: reqwest::Method,
-        templates: Vec<(String, String)>,
-    },
-    Fails(String),
-}
-
-/// The requests that the endpoint would get for this event; nothing is sent.
-pub async fn preview(
-    instance: &Arc<str>,
-    settings: &Endpoint,
-    secrets: &SecretList,
-    event: EventRow,
-    when_failed: bool,
-    raw: postrider_webhook::body::RawMessage,
-) -> Result<Vec<Preview>, String> {
-    let claimed = Claimed {
-        sequence: 1,
-        when_failed,
-        ..attempt::unstored(&settings.key, event)
-    };
-    let post = Post::new(instance, None, settings, secrets)?;
-    post.foresee(&claimed, raw).await
 }
 
 impl Deps {

@@ -110,8 +110,14 @@ impl Finder {
         let (row, print) = (detail.event, detail.fingerprint);
         let print = print.ok_or(Miss::Gone)?;
         let (folder, validity, uid) = place(&row.subject).ok_or(Miss::Gone)?;
-        let worker = row.mailbox.and_then(|key| self.directory.get(&key));
-        let worker = worker.ok_or(Miss::Gone)?;
+        let key = row.mailbox.ok_or(Miss::Gone)?;
+        let worker = self.directory.get(&key).ok_or_else(|| {
+            // One that starts anew has no worker for a moment.
+            match self.shared.config().mailboxes.contains_key(&key) {
+                true => Miss::Later("the mailbox is not watched right now".to_owned()),
+                false => Miss::Gone,
+            }
+        })?;
         let (mut session, _place) = side::open(&self.shared, &worker)
             .await
             .map_err(Miss::Later)?;

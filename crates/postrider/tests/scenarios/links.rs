@@ -124,6 +124,33 @@ async fn a_link_serves_its_attachment_as_a_harmless_download_and_a_forged_one_no
     world.expect_account().await;
 }
 
+/// The endpoint gets links from now on, and these events once more: the link of each.
+async fn sent_again_with_links(world: &mut World, ids: &[String]) -> Vec<String> {
+    world.stop().await;
+    world
+        .environment
+        .retain(|(name, _)| !name.ends_with("ATTACHMENTS"));
+    world.environment.push((
+        "POSTRIDER__ENDPOINTS__TICKETS__ATTACHMENTS".to_owned(),
+        "link".to_owned(),
+    ));
+    world.start();
+    world.expect_watching(1).await;
+    for id in ids {
+        let before = world.receiver.attempt_count();
+        world.ask(&["events", "replay", id]).unwrap();
+        world
+            .expect("sent again", |world| {
+                world.receiver.attempt_count() > before
+            })
+            .await;
+    }
+    world.receiver.received()[ids.len()..]
+        .iter()
+        .map(|one| href(&one.json()))
+        .collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_kept_is_read_again_from_its_mailbox_and_what_is_gone_is_gone() {
     // While attachments are only described, no message is kept.
@@ -152,29 +179,7 @@ async fn what_is_not_kept_is_read_again_from_its_mailbox_and_what_is_gone_is_gon
         .iter()
         .map(|one| one["id"].as_str().unwrap().to_owned())
         .collect();
-    world.stop().await;
-    world
-        .environment
-        .retain(|(name, _)| !name.ends_with("ATTACHMENTS"));
-    world.environment.push((
-        "POSTRIDER__ENDPOINTS__TICKETS__ATTACHMENTS".to_owned(),
-        "link".to_owned(),
-    ));
-    world.start();
-    world.expect_watching(1).await;
-    for id in &ids {
-        let before = world.receiver.attempt_count();
-        world.ask(&["events", "replay", id]).unwrap();
-        world
-            .expect("sent again", |world| {
-                world.receiver.attempt_count() > before
-            })
-            .await;
-    }
-    let links: Vec<String> = world.receiver.received()[ids.len()..]
-        .iter()
-        .map(|one| href(&one.json()))
-        .collect();
+    let links = sent_again_with_links(&mut world, &ids).await;
     for (link, content) in links.iter().zip(&contents) {
         let answer = reqwest::get(here(&world, link)).await.unwrap();
         assert_eq!(answer.status(), 200, "{}", world.log());
