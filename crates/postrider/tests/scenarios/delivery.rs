@@ -71,6 +71,29 @@ async fn a_receiver_that_is_down_gets_everything_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_receivers_clock_that_is_off_is_told_in_metrics_and_log() {
+    let world = World::watching(Settings::default()).await;
+    world.receiver.set(Behaviour::Answer(Answer {
+        status: 204,
+        headers: vec![(
+            "date".to_owned(),
+            "Wed, 21 Oct 2015 07:28:00 GMT".to_owned(),
+        )],
+        body: String::new(),
+    }));
+    world.deliver(0);
+    world.expect_all().await;
+    let metric = "postrider_webhook_clock_skew_seconds{endpoint=\"tickets\"}";
+    let years = 10.0 * 365.0 * 86_400.0;
+    assert!(world.metric(metric).await > years);
+    assert!(world.log().contains("ahead of the endpoint's"));
+    world.receiver.set(Behaviour::Accept);
+    world.deliver(0);
+    world.expect_all().await;
+    assert_eq!(world.metric(metric).await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_disables_itself_stays_paused_over_a_kill_until_an_operator_resumes_it() {
     let mut world = World::watching(Settings::default()).await;
     world.receiver.set(Behaviour::Answer(Answer {
