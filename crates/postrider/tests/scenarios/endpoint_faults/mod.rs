@@ -39,6 +39,10 @@ fn faults() -> Vec<(String, Fault)> {
         ("day", "retry-after: 86400"),
         ("huge", "retry-after: 99999999999999999999999"),
         ("negative", "retry-after: -5"),
+        ("fraction", "retry-after: 1.5"),
+        ("twice", "retry-after: soon\r\nretry-after: 1"),
+        ("obsolete", "retry-after: Wednesday, 21-Oct-15 07:28:00 GMT"),
+        ("asctime", "retry-after: Wed Oct 21 07:28:00 2015"),
         ("half", "retry-after: 0.5"),
         ("twice", "retry-after: 1\r\nretry-after: 86400"),
         ("nonsense", "retry-after: soon"),
@@ -48,8 +52,16 @@ fn faults() -> Vec<(String, Fault)> {
         ("no-date", "retry-after: Fri, 99 Dec 2026 99:99:99 GMT"),
     ] {
         faults.push((format!("retry-{name}"), Fault::Answer(429, header)));
+        faults.push((format!("retry-503-{name}"), Fault::Answer(503, header)));
     }
-    for (name, fault) in [
+    let odd = odd_answers().into_iter();
+    faults.extend(odd.map(|(name, fault)| (name.to_owned(), fault)));
+    faults
+}
+
+/// What is no plain answer; those whose name ends with -200 are taken.
+fn odd_answers() -> Vec<(&'static str, Fault)> {
+    vec![
         ("slow-head", Fault::SlowHead),
         ("endless-503", Fault::Endless(503)),
         ("large-503", Fault::Large(503)),
@@ -90,10 +102,7 @@ fn faults() -> Vec<(String, Fault)> {
             "tls-unended-200",
             Fault::Bytes("HTTP/1.1 200 OK\r\n\r\nno length, and no close_notify"),
         ),
-    ] {
-        faults.push((name.to_owned(), fault));
-    }
-    faults
+    ]
 }
 
 /// The endpoint's section; what is tried again is so within a second.
