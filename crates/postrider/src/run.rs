@@ -80,7 +80,7 @@ impl Daemon {
             Some(listen) => {
                 let listener = http::bind(listen)
                     .await
-                    .with_context(|| format!("http.listen = {listen}"))?;
+                    .map_err(|error| no_listener("http.listen", listen, &error))?;
                 let at = listener.local_addr().context("http.listen")?;
                 let served =
                     http::serve(listener, telemetry.clone(), gauges.clone(), health.clone());
@@ -168,7 +168,7 @@ async fn admin_over_tcp(
     };
     let door = admin::tcp::bind(&settings)
         .await
-        .with_context(|| format!("admin.tcp.listen = {}", settings.listen))?;
+        .map_err(|error| no_listener("admin.tcp.listen", settings.listen, &error))?;
     let at = door.at().context("admin.tcp.listen")?;
     let served = admin::tcp::serve(door, state, settings.allowed_hosts);
     helpers.push(tokio::spawn(ended_badly(
@@ -190,7 +190,7 @@ async fn serve_links(
     };
     let listener = links::bind(links.listen)
         .await
-        .with_context(|| format!("links.listen = {}", links.listen))?;
+        .map_err(|error| no_listener("links.listen", links.listen, &error))?;
     let at = listener.local_addr().context("links.listen")?;
     let served = links::serve(listener, shared.clone(), directory.clone());
     helpers.push(tokio::spawn(ended_badly("the listener of links", served)));
@@ -277,6 +277,16 @@ pub enum Ended {
     Failed,
 }
 
+fn no_listener(key: &str, at: std::net::SocketAddr, error: &std::io::Error) -> anyhow::Error {
+    let hint = match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "; hint: another program listens there: stop it, or choose another port"
+        }
+        _ => "",
+    };
+    anyhow::anyhow!("{key} = {at}: {error}{hint}")
+}
+
 fn listening(at: Option<std::net::SocketAddr>) -> String {
     at.map_or_else(|| "off".to_owned(), |at| at.to_string())
 }
@@ -332,4 +342,28 @@ async fn reload(daemon: &Daemon) {
         tracing::info!("configuration read again: {}", done.changes);
     }
     heartbeat::notify(&[sd_notify::NotifyState::Ready]);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_taken_is_told_with_what_to_do() {
+        let at = "127.0.0.1:9420".parse().unwrap();
+        let told = |kind| no_listener("http.listen", at, &Error::from(kind)).to_string();
+        let taken = told(ErrorKind::AddrInUse);
+        assert!(
+            taken.starts_with("http.listen = 127.0.0.1:9420: "),
+            "{taken}"
+        );
+        assert!(
+            taken.ends_with(
+                "; hint: another program listens there: stop it, or choose another port"
+            )
+        );
+        assert!(!told(ErrorKind::PermissionDenied).contains("hint"));
+    }
 }
