@@ -50,8 +50,15 @@ pub(crate) async fn dead_letters(world: &World, count: usize) -> Vec<String> {
     events.iter().map(id).collect()
 }
 
+async fn expect_counted(world: &World) {
+    for (state, count) in [("dead", 0.0), ("discarded", 2.0), ("delivered", 3.0)] {
+        let metric = format!("postrider_outbox_events{{endpoint=\"tickets\",state=\"{state}\"}}");
+        assert_eq!(world.metric(&metric).await, count, "{metric}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-pub(crate) async fn dead_letters_are_sent_again_or_given_up_with_a_reason_and_the_audit_says_who() {
+async fn dead_letters_are_sent_again_or_given_up_with_a_reason_and_the_audit_says_who() {
     let world = World::watching(Settings::default()).await;
     let ids = dead_letters(&world, 5).await;
     let shown = world.ask(&["events", "show", &ids[0]]).unwrap();
@@ -99,10 +106,7 @@ pub(crate) async fn dead_letters_are_sent_again_or_given_up_with_a_reason_and_th
         (&state["dead"], &state["discarded"]),
         (&0.into(), &2.into())
     );
-    for (state, count) in [("dead", 0.0), ("discarded", 2.0), ("delivered", 3.0)] {
-        let metric = format!("postrider_outbox_events{{endpoint=\"tickets\",state=\"{state}\"}}");
-        assert_eq!(world.metric(&metric).await, count, "{metric}");
-    }
+    expect_counted(&world).await;
 
     let rows = audit(&world);
     assert_eq!(rows.len(), 2, "what changed nothing is no deed: {rows:#?}");
