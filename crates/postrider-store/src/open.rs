@@ -46,6 +46,11 @@ fn checkpoint_pages(reserve_bytes: u64) -> u64 {
     (reserve_bytes / 2 / PAGE_BYTES).clamp(64, 1000)
 }
 
+/// Half of that where nobody waits.
+fn log_pages(reserve_bytes: u64) -> i64 {
+    i64::try_from(checkpoint_pages(reserve_bytes) / 2).unwrap_or(i64::MAX)
+}
+
 /// All that an open store consists of.
 pub(crate) struct Opened {
     pub(crate) writer: Writer,
@@ -108,6 +113,8 @@ pub(crate) async fn open(options: &Options) -> Result<Opened, OpenError> {
         failed: failed.clone(),
         due_ahead_max: due_ahead_max.clone(),
         texts: Texts::default(),
+        log_pages: log_pages(options.reserve_bytes),
+        groups: 0,
         lock,
     };
     let readers = Readers::new(connect_options(path).read_only(true));

@@ -30,6 +30,9 @@ pub(crate) const GROUP_MAX: usize = 256;
 const GROUP_EVENTS_MAX: usize = 1024;
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Between two looks at how long the write-ahead log is.
+const LOOK_EVERY_GROUPS: u32 = 16;
+
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 #[derive(Debug)]
@@ -47,6 +50,11 @@ pub(crate) struct Writer {
     pub(crate) failed: Arc<OnceLock<String>>,
     pub(crate) due_ahead_max: AheadMax,
     pub(crate) texts: Texts,
+    /// Pages of the write-ahead log after which it is moved while nobody waits: fewer than SQLite
+    /// waits for, which does it within a commit.
+    pub(crate) log_pages: i64,
+    /// Groups since the last look at the log.
+    pub(crate) groups: u32,
     /// Held as long as this task lives.
     pub(crate) lock: File,
 }
@@ -69,6 +77,7 @@ impl Writer {
         let mut requests = Vec::with_capacity(GROUP_MAX);
         while inbox.recv_many(&mut requests, GROUP_MAX).await > 0 {
             match self.round(&mut requests).await {
+                Ok(None) if inbox.is_empty() => self.move_log().await,
                 Ok(None) => {}
                 Ok(Some(reply)) => {
                     inbox.close();
@@ -210,6 +219,7 @@ impl Writer {
             Err(error) => return Err(self.rolled_back(error).await),
         };
         self.state.merge(changed);
+        self.groups = self.groups.saturating_add(1);
         for answer in &mut answers {
             if let Ok(Answer::Receipt(receipt)) = answer {
                 receipt.commit = took;
@@ -301,6 +311,26 @@ impl Writer {
         self.room.disk_full();
         if let Err(error) = self.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").await {
             tracing::warn!("the write-ahead log cannot be emptied: {error}");
+        }
+    }
+
+    /// Nobody waits: what would keep a later commit waiting, two syncs of the disk, is done now. What
+    /// fails here fails again within a commit, where it is told.
+    async fn move_log(&mut self) {
+        if self.groups < LOOK_EVERY_GROUPS {
+            return;
+        }
+        self.groups = 0;
+        let looked: Result<(i64, i64, i64), _> = sqlx::query_as("PRAGMA wal_checkpoint(NOOP)")
+            .fetch_one(&mut self.conn)
+            .await;
+        let moved = match looked {
+            Ok((_, written, moved)) if written - moved < self.log_pages => return,
+            Ok(_) => self.conn.execute("PRAGMA wal_checkpoint(PASSIVE)").await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = moved {
+            tracing::debug!("the write-ahead log is moved later: {error}");
         }
     }
 

@@ -287,3 +287,26 @@ async fn suspects_end_with_an_outcome_and_with_their_epoch() {
         "a suspect is not taken yet"
     );
 }
+
+/// SQLite moves its log within the commit that makes it too long, and who waits for that commit
+/// waits for two syncs more.
+#[tokio::test]
+async fn the_log_is_moved_while_nobody_waits() {
+    const PAGE: u64 = 4096;
+    let dir = dir();
+    let mut options = options(dir.path());
+    options.reserve_bytes = 8 * 1024 * 1024;
+    let store = open_with(options).await;
+    let watch = watch("support");
+    store.load(&watch, &account(), NOW).await.unwrap();
+    for number in 1..=300 {
+        let name = number.to_string();
+        let one = mail(&watch, &[(number, name.as_str())], &[to("tickets")]);
+        commit(&store, one).await.unwrap();
+    }
+    let log = std::fs::metadata(dir.path().join("postrider.db-wal")).unwrap();
+    let pages = log.len() / PAGE;
+    assert!(pages > 400, "{pages}: too few to tell");
+    assert!(pages < 950, "{pages}: SQLite moved it, within a commit");
+    assert_sums_hold(&store).await;
+}
