@@ -37,11 +37,13 @@ pub(crate) struct Daemon {
     _store: TempDir,
 }
 
-/// Bytes as `/proc/PID/smaps_rollup` tells them.
+/// Bytes as `/proc/PID/smaps_rollup` and `/proc/PID/status` tell them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memory {
     pub(crate) pss: f64,
     pub(crate) pss_anon: f64,
+    /// The most that was resident at any time so far.
+    pub(crate) peak: f64,
 }
 
 impl Daemon {
@@ -121,15 +123,16 @@ impl Daemon {
     }
 
     pub(crate) fn memory(&self) -> Memory {
-        let text = fs::read_to_string(self.proc("smaps_rollup")).unwrap();
-        let field = |name: &str| {
+        let field = |file: &str, name: &str| {
+            let text = fs::read_to_string(self.proc(file)).unwrap();
             let line = text.lines().find_map(|line| line.strip_prefix(name));
             let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-            kib.expect("a field of smaps_rollup") * 1024.0
+            kib.expect("a field that Linux has") * 1024.0
         };
         Memory {
-            pss: field("Pss:"),
-            pss_anon: field("Pss_Anon:"),
+            pss: field("smaps_rollup", "Pss:"),
+            pss_anon: field("smaps_rollup", "Pss_Anon:"),
+            peak: field("status", "VmHWM:"),
         }
     }
 

@@ -25,7 +25,9 @@ pub(crate) struct Row {
     pub(crate) chain_bytes: usize,
     /// After the start, every session in IDLE.
     pub(crate) fresh: Memory,
-    /// After every session was replaced twice and ten mails passed each mailbox.
+    /// After every session was replaced twice.
+    pub(crate) replaced: Memory,
+    /// After that, and after ten mails passed each mailbox.
     pub(crate) worn: Memory,
 }
 
@@ -44,8 +46,9 @@ pub(crate) async fn measure(size: Size, folder: &Path) -> Vec<Row> {
     for count in size.memory_mailboxes {
         let row = one(*count, folder).await;
         println!(
-            "memory: {count} mailboxes, {:.1} MiB after the start, {:.1} MiB later",
+            "memory: {count} mailboxes, {:.1} MiB after the start, {:.1} MiB with other sessions, {:.1} MiB after mail",
             row.fresh.pss / 1_048_576.0,
+            row.replaced.pss / 1_048_576.0,
             row.worn.pss / 1_048_576.0
         );
         rows.push(row);
@@ -97,6 +100,7 @@ async fn one(count: usize, folder: &Path) -> Row {
     // The sessions that are there now are replaced once more, by such as last.
     tokens.change(|config| config.lifetime = Duration::from_secs(24 * 3600));
     at_rest(&server, count, replaced(REPLACEMENTS), &mut daemon).await;
+    let others = daemon.memory();
     for turn in 0..MAILS {
         receiver.clear();
         for (n, user) in users.iter().enumerate() {
@@ -119,6 +123,7 @@ async fn one(count: usize, folder: &Path) -> Row {
         mailboxes: count,
         chain_bytes,
         fresh,
+        replaced: others,
         worn: daemon.memory(),
     }
 }
