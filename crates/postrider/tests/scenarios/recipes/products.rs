@@ -224,6 +224,17 @@ fn conditions(query: &str) -> Vec<(String, String)> {
     query.split('^').filter_map(split).collect()
 }
 
+fn servicenow_file(office: &mut Office, ask: &Ask, id: &str, name: &str) -> (u16, Value) {
+    if ask.of("sysparm_query").contains("^NQ") {
+        // Another query, which finds something.
+        return (200, json!({ "result": [{ "sys_id": "a" }] }));
+    }
+    let files = &ticket(office, id).files;
+    let found = files.iter().filter(|(file, _)| file == name);
+    let rows: Vec<_> = found.map(|_| json!({ "sys_id": "a" })).collect();
+    (200, json!({ "result": rows }))
+}
+
 pub(crate) fn servicenow(office: &mut Office, ask: &Ask) -> (u16, Value) {
     if ask.header("authorization") != RIGHT {
         return (
@@ -279,15 +290,7 @@ pub(crate) fn servicenow(office: &mut Office, ask: &Ask) -> (u16, Value) {
             (200, json!({ "result": {} }))
         }
         ("GET", parts) if parts == ["api", "now", "attachment"] => {
-            if ask.of("sysparm_query").contains("^NQ") {
-                // Another query, which finds something.
-                return (200, json!({ "result": [{ "sys_id": "a" }] }));
-            }
-            let (id, name) = (is("table_sys_id").to_owned(), is("file_name").to_owned());
-            let files = &ticket(office, &id).files;
-            let found = files.iter().filter(|(file, _)| *file == name);
-            let rows: Vec<_> = found.map(|_| json!({ "sys_id": "a" })).collect();
-            (200, json!({ "result": rows }))
+            servicenow_file(office, ask, is("table_sys_id"), is("file_name"))
         }
         ("POST", parts) if parts == ["api", "now", "attachment", "file"] => {
             assert_eq!(ask.header("content-type"), "application/octet-stream");
