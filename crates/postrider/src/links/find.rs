@@ -33,6 +33,9 @@ const HEADER_BYTES: u64 = 1 << 20;
 /// Messages that were read again and are kept.
 const KEPT_MAX: usize = 8;
 const KEPT_FOR: Duration = Duration::from_secs(600);
+/// Messages that were not there: whoever asks again and again makes no login of it each time.
+const GONE_MAX: usize = 256;
+const GONE_FOR: Duration = Duration::from_secs(60);
 
 /// Why there is no message.
 pub(super) enum Miss {
@@ -48,6 +51,7 @@ pub(super) struct Finder {
     /// One message is read again at a time.
     turn: Semaphore,
     kept: Mutex<VecDeque<Kept>>,
+    gone: Mutex<VecDeque<(Uuid, Monotonic)>>,
 }
 
 struct Kept {
@@ -70,6 +74,7 @@ impl Finder {
             directory,
             turn: Semaphore::new(1),
             kept: Mutex::default(),
+            gone: Mutex::default(),
         }
     }
 
@@ -90,7 +95,14 @@ impl Finder {
             match self.known(event) {
                 // Another request has read it while this one waited.
                 Some(known) => Ok(known),
-                None => self.reread(event).await,
+                None if self.is_gone(event) => Err(Miss::Gone),
+                None => {
+                    let read = self.reread(event).await;
+                    if let Err(Miss::Gone) = read {
+                        self.note_gone(event);
+                    }
+                    read
+                }
             }
         };
         let slow = || Miss::Later("reading the message again took too long".to_owned());
@@ -102,6 +114,21 @@ impl Finder {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kept.iter().find(|one| one.event == event);
         known.map(|one| one.found.message.clone())
+    }
+
+    fn is_gone(&self, event: Uuid) -> bool {
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = clock::monotonic();
+        gone.retain(|(_, since)| now - *since <= GONE_FOR);
+        gone.iter().any(|(known, _)| *known == event)
+    }
+
+    fn note_gone(&self, event: Uuid) {
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        gone.push_back((event, clock::monotonic()));
+        if gone.len() > GONE_MAX {
+            gone.pop_front();
+        }
     }
 
     async fn reread(&self, event: Uuid) -> Result<RawMessage, Miss> {
