@@ -154,10 +154,14 @@ impl Lane {
             DeadReason::Refused => {
                 format!("refused again and again while others were accepted; last: {note}")
             }
-            DeadReason::GivenUp => format!(
-                "failed for {} h while others were accepted; last: {note}",
-                self.endpoint.retry.give_up_after.as_secs() / 3600
-            ),
+            DeadReason::GivenUp => {
+                let minutes = self.endpoint.retry.give_up_after.as_secs() / 60;
+                let time = match minutes {
+                    0..120 => format!("{minutes} min"),
+                    120.. => format!("{} h", minutes / 60),
+                };
+                format!("failed for {time} while others were accepted; last: {note}")
+            }
         };
         self.deps
             .telemetry

@@ -97,6 +97,24 @@ async fn an_endpoint_that_was_taken_out_gives_back_what_its_end_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_taken_out_and_put_back_again_and_again_sends_all_it_had_in_hand() {
+    let receiver = Receiver::start(Mode::Hang);
+    let mut world = World::new(&receiver).await;
+    world.mails(40).await;
+    for round in 1..=4 {
+        world
+            .until("new attempts are under way", |_| {
+                receiver.taken().in_flight >= 4 * round
+            })
+            .await;
+        world.dispatcher.put(&endpoints(Vec::new()));
+        world.dispatcher.put(&endpoints(vec![endpoint(&receiver)]));
+    }
+    receiver.set(Mode::Answer(200));
+    world.all_delivered(&receiver, SOON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_due_later_is_not_forgotten_behind_a_full_claim() {
     let receiver = Receiver::start(Mode::Answer(200));
     let dir = tempfile::tempdir().unwrap();
