@@ -228,6 +228,22 @@ pub(crate) const TESTED: &[(&str, &str, &[&str])] = &[
         &["whatever_an_endpoint_does_nothing_is_lost_repeated_under_another_id_or_out_of_order"],
     ),
     (
+        "postrider-core/src/delivery",
+        "endpoints, by simulated time: an outage of a week of every kind, and a deploy that answers 404 (or 401, 400, 5xx, …) for an hour: 0 dead, everything delivered, ramped up",
+        &[
+            "an_outage_of_a_week_ends_with_everything_delivered_ramped_up_and_nothing_dead",
+            "a_deploy_that_answers_404_for_an_hour_leaves_nothing_dead",
+        ],
+    ),
+    (
+        "postrider/src/dispatcher",
+        "endpoints: a deploy that answers 404 for longer than any limit; one that is taken out of the configuration while the store takes nothing",
+        &[
+            "a_deploy_that_answers_404_for_longer_than_any_limit_leaves_nothing_dead",
+            "an_endpoint_that_is_taken_out_gives_back_its_leases_even_if_they_cannot_be_stored_then",
+        ],
+    ),
+    (
         "postrider-webhook/tests/it",
         "endpoints: a name bound anew to a metadata service (DNS rebinding), private addresses in every encoding",
         &[
