@@ -197,10 +197,11 @@ fn whole(data: &mut Pieces, raw: Option<&RawMessage>) -> Result<(), RenderError>
                 raw.len()
             ));
             data.quoted(Piece::whole(raw, Encoding::Base64));
-            data.push("}");
+            data.push(",\"href\":null}");
         }
-        None => data
-            .push(r#"{"included":false,"omitted_reason":"not_stored","size":null,"content":null}"#),
+        None => data.push(
+            r#"{"included":false,"omitted_reason":"not_stored","size":null,"content":null,"href":null}"#,
+        ),
     }
     Ok(())
 }

@@ -135,7 +135,7 @@ pub(super) struct Data<'a> {
     pub(super) headers: &'a [(String, String)],
     pub(super) parse: Parse,
     /// The message itself, where an endpoint has it put in.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<super::schema::Whole>")]
     raw: Option<()>,
 }
 

@@ -44,6 +44,18 @@ pub(super) struct ReplayMark {
     of: Option<String>,
 }
 
+/// The message itself, as an endpoint gets it.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Whole {
+    /// Whether it is in `content`.
+    included: bool,
+    omitted_reason: Option<String>,
+    size: Option<u64>,
+    /// Base64.
+    content: Option<String>,
+    href: Option<String>,
+}
+
 /// A message that was found, and what is known of it.
 #[derive(Serialize, JsonSchema)]
 struct MessageEvent<'a> {

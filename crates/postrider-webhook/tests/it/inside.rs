@@ -308,6 +308,9 @@ async fn the_body_is_left_out_or_the_whole_message_is_there() {
         let event = kept.event(Texts::Full, Attachments::Metadata).await;
         assert!(decoded(&event["data"]["raw"]["content"]) == message());
         assert_eq!(event["data"]["raw"]["size"], message().len());
+        let keys: Vec<_> = event["data"]["raw"].as_object().unwrap().keys().collect();
+        let expected = ["content", "href", "included", "omitted_reason", "size"];
+        assert_eq!(keys, expected, "the schema names them");
         assert!(event["data"]["text"]["plain"].is_string());
     }
 }

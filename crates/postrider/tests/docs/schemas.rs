@@ -127,7 +127,15 @@ fn the_sample_is_as_the_schema_says_and_the_schema_knows_each_of_its_keys() {
         check::unnamed(&schema, message, &sample),
         Vec::<String>::new()
     );
-    let mut wrong: Value = sample;
+    let mut full: Value = sample;
+    full["data"]["raw"] = serde_json::json!({
+        "included": true, "omitted_reason": null, "size": 3, "content": "eHl6", "href": null,
+    });
+    assert_eq!(
+        check::problems(&schema, message, &full),
+        Vec::<String>::new()
+    );
+    let mut wrong = full;
     wrong["data"]["imap"]["uid"] = "7".into();
     wrong["data"].as_object_mut().unwrap().remove("text");
     wrong["data"]["folder_name"] = "INBOX".into();
