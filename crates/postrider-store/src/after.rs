@@ -30,8 +30,8 @@ pub struct AfterRow {
     pub mailbox: MailboxKey,
     /// Of the event: folder, UIDVALIDITY, UID.
     pub subject: String,
-    /// Of the message, to know it again.
-    pub fingerprint: Fingerprint,
+    /// Of the message, to know it again. `None`: its event was pruned before fingerprints were kept.
+    pub fingerprint: Option<Fingerprint>,
     /// When the endpoint accepted it.
     pub since: Wall,
     pub due: Wall,
@@ -154,8 +154,7 @@ async fn due(
                 .map_err(|error| sqlx::Error::Decode(error.into()))?,
             mailbox: MailboxKey::new(row.mailbox),
             subject: row.subject,
-            fingerprint: codec::fingerprint(&row.fingerprint)
-                .ok_or_else(|| sqlx::Error::Decode("no fingerprint".into()))?,
+            fingerprint: codec::fingerprint(&row.fingerprint),
             since: Wall(row.since),
             due: Wall(row.due),
             tries: u32::try_from(row.tries).unwrap_or(u32::MAX),

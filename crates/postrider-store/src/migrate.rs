@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sqlx::{Executor as _, SqliteConnection, migrate::Migrator};
+use sqlx::{
+    Executor as _, SqliteConnection,
+    migrate::{MigrateError, Migrator},
+};
 
 use crate::{model::OpenError, open::open_error, room::beside};
 
@@ -42,6 +45,11 @@ pub(crate) async fn run(conn: &mut SqliteConnection, path: &Path) -> Result<(), 
     }
     let from = stored.as_ref().map_or(0, |(version, _)| *version);
     let missing = || migrator.iter().filter(|migration| migration.version > from);
+    if missing().next().is_none() {
+        // Nothing is to be run: those that were run are compared with what they are here.
+        let compared = migrator.run_to(from, conn).await;
+        return compared.map_err(|error| migrate_error(path, error));
+    }
     // One copy, however many steps: it is for the version that wrote the store.
     if stored.is_some()
         && let Some(first) = missing().next()
@@ -52,14 +60,7 @@ pub(crate) async fn run(conn: &mut SqliteConnection, path: &Path) -> Result<(), 
         migrator
             .run_to(migration.version, &mut *conn)
             .await
-            .map_err(|error| match error {
-                sqlx::migrate::MigrateError::Execute(error)
-                | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => to_open_error(error),
-                other => OpenError::Other {
-                    path: path.to_owned(),
-                    detail: other.to_string(),
-                },
-            })?;
+            .map_err(|error| migrate_error(path, error))?;
         sqlx::query("UPDATE meta SET value = CASE name WHEN 'written_by' THEN ? ELSE ? END WHERE name IN ('written_by', 'schema_version')")
             .bind(VERSION)
             .bind(migration.version.to_string())
@@ -68,6 +69,18 @@ pub(crate) async fn run(conn: &mut SqliteConnection, path: &Path) -> Result<(), 
             .map_err(to_open_error)?;
     }
     Ok(())
+}
+
+fn migrate_error(path: &Path, error: MigrateError) -> OpenError {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+            open_error(path, &error)
+        }
+        other => OpenError::Other {
+            path: path.to_owned(),
+            detail: other.to_string(),
+        },
+    }
 }
 
 /// The schema's version and the oldest program that can read it; `None` for a new store.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use postrider_core::ids::EndpointKey;
+use postrider_core::{fingerprint::Fingerprint, ids::EndpointKey};
 use postrider_store::{Settled, Settlement, Then, Tried};
+use sqlx::Connection as _;
 
 use crate::support::*;
 
@@ -97,4 +98,34 @@ async fn a_row_outlives_a_restart_and_its_event_and_goes_when_it_is_done() {
     );
     assert_eq!(store.after_forget(&watch.mailbox).await.unwrap(), 1);
     assert!(store.after_next().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_was_owed_before_fingerprints_were_kept_gets_its_events_or_none() {
+    let dir = dir();
+    let path = dir.path().join("postrider.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(&path)
+        .create_if_missing(true);
+    let mut conn = sqlx::SqliteConnection::connect_with(&options)
+        .await
+        .unwrap();
+    let migrator = sqlx::migrate!("../../migrations/sqlite");
+    migrator.run_to(6, &mut conn).await.unwrap();
+    sqlx::raw_sql(
+        "UPDATE meta SET value = '6' WHERE name = 'schema_version';
+         INSERT INTO event (id, uuid, type, subject, time, stored_at, fingerprint, data)
+             VALUES (1, x'00112233445566778899aabbccddeeff', 'message.received', 'INBOX/7/1', 0, 0, zeroblob(32), x'7b7d');
+         INSERT INTO after (event, mailbox, subject, since, due) VALUES
+             (x'00112233445566778899aabbccddeeff', 'support', 'INBOX/7/1', 0, 0),
+             (x'ff112233445566778899aabbccddeeff', 'support', 'INBOX/7/2', 1, 1);",
+    )
+    .execute(&mut conn)
+    .await
+    .unwrap();
+    conn.close().await.unwrap();
+    let store = open(dir.path()).await;
+    let due = store.after_due(&"support".into(), NOW, 10).await.unwrap();
+    let prints: Vec<_> = due.iter().map(|row| row.fingerprint).collect();
+    assert_eq!(prints, [Some(Fingerprint([0; 32])), None]);
 }

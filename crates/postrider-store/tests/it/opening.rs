@@ -178,6 +178,46 @@ async fn a_newer_store_is_opened_as_long_as_that_version_allows_it() {
 }
 
 #[tokio::test]
+async fn a_store_that_was_migrated_otherwise_is_refused() {
+    let dir = dir();
+    open(dir.path()).await.close().await.unwrap();
+    sql(
+        dir.path(),
+        "UPDATE _sqlx_migrations SET checksum = x'00' WHERE version = 6",
+    )
+    .await;
+    let error = fails(options(dir.path())).await.to_string();
+    assert!(error.contains("migration 6"), "{error}");
+}
+
+/// Stores remember the checksums: a migration that somebody has run is never edited.
+#[test]
+fn migrations_that_were_released_are_as_they_were() {
+    let released = [
+        (1, "a0d110a95c32"),
+        (2, "0746f61d1bda"),
+        (3, "4a90ede08c61"),
+        (4, "1304fab37186"),
+        (5, "7f0cf7d2a5d0"),
+        (6, "a1d529e8c6cd"),
+        (7, "3267d249e0ee"),
+    ];
+    let migrator = sqlx::migrate!("../../migrations/sqlite");
+    let ours: Vec<(i64, String)> = migrator
+        .iter()
+        .map(|one| {
+            let start = one.checksum.iter().take(6);
+            (
+                one.version,
+                start.map(|byte| format!("{byte:02x}")).collect(),
+            )
+        })
+        .collect();
+    let released = released.map(|(version, start)| (version, start.to_owned()));
+    assert_eq!(ours, released, "add a migration; never edit one");
+}
+
+#[tokio::test]
 async fn a_store_is_copied_before_it_is_migrated() {
     let dir = dir();
     let (store, watch) = loaded(dir.path(), "support").await;

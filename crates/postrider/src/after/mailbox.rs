@@ -322,7 +322,7 @@ fn fate(found: Option<&Option<Fingerprint>>, row: &AfterRow) -> Fate {
     match found {
         None => Fate::Gone,
         Some(None) => Fate::Unclear,
-        Some(Some(print)) if *print == row.fingerprint => Fate::Done,
+        Some(print) if *print == row.fingerprint => Fate::Done,
         Some(Some(_)) => Fate::Another,
     }
 }
