@@ -33,7 +33,10 @@ pub(super) async fn ping(
     };
     let started = clock::monotonic();
     if endpoint.needs_message() {
-        let note = format!("{}: it gets messages alone, and a ping is none: nothing was sent; `postrider test-route FILE.eml` shows the request", endpoint.key);
+        let note = format!(
+            "{}: it gets messages alone, and a ping is none: nothing was sent; `postrider test-route FILE.eml` shows the request",
+            endpoint.key
+        );
         return Pinged {
             step: Step::skipped(StepName::Endpoint, &note),
             diagnosis: None,
