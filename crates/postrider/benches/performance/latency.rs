@@ -28,6 +28,8 @@ pub(crate) struct Latency {
     pub(crate) inotify_instances: usize,
     /// Milliseconds from a bare client's EXISTS to the event.
     pub(crate) added: Spread,
+    /// Milliseconds between the EXISTS of two bare clients of one mailbox, whichever was first.
+    pub(crate) apart: Spread,
     /// Milliseconds from the accepted delivery to the event.
     pub(crate) whole: Spread,
     /// Milliseconds of the daemon's CPU per message.
@@ -43,6 +45,9 @@ const MAX_IN_FLIGHT: u32 = 16;
 const GAP: Duration = Duration::from_millis(60);
 /// Logins at once of the bare clients.
 const LOGINS: usize = 8;
+/// Every fifth mailbox has a second bare client: what the two see apart is the server's doing, and
+/// the measure's own error.
+const WITNESS_EACH: usize = 5;
 
 pub(crate) async fn measure(size: Size, folder: &Path) -> Latency {
     let count = size.latency_mailboxes;
@@ -54,26 +59,17 @@ pub(crate) async fn measure(size: Size, folder: &Path) -> Latency {
     })
     .await;
     let receiver = Receiver::start(SECRET).await.unwrap();
-    let mut daemon = Daemon::start(
-        folder,
-        &Setup {
-            imaps_port: dovecot.imaps_port(),
-            ca_pem: &fs::read_to_string(dovecot.ca_file()).unwrap(),
-            credential: "type = \"password\"\npassword = { env = \"BENCH_PASSWORD\" }",
-            client_secret: None,
-            hook: &receiver.url(),
-            max_in_flight: MAX_IN_FLIGHT,
-            start: "new",
-            mailboxes: &users,
-        },
-    );
+    let mut daemon = start(folder, &dovecot, &receiver.url(), &users);
     daemon
         .expect_watching(count, Duration::from_secs(120))
         .await;
     println!("latency: {count} mailboxes watched");
-    let seen: Arc<Mutex<HashMap<usize, Instant>>> = Arc::default();
-    let bare = bare_clients(&dovecot, &users, &seen).await;
-    println!("latency: as many bare clients in IDLE");
+    let (seen, witnessed) = (Seen::default(), Seen::default());
+    let bare = (
+        bare_clients(&dovecot, &users, 1, &seen).await,
+        bare_clients(&dovecot, &users, WITNESS_EACH, &witnessed).await,
+    );
+    println!("latency: as many bare clients in IDLE, and a second one in some mailboxes");
     // Dovecot's new processes come to rest.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let before = daemon.metrics().await.unwrap_or_default();
@@ -97,8 +93,9 @@ pub(crate) async fn measure(size: Size, folder: &Path) -> Latency {
     never_polled(&dovecot);
     let steps = steps(&before, &daemon.metrics().await.unwrap_or_default());
     let arrived = arrivals(&receiver);
-    let seen = seen.lock().unwrap();
+    let (seen, witnessed) = (seen.lock().unwrap(), witnessed.lock().unwrap());
     let added = delivered.keys().map(|n| ms(seen[n], arrived[n])).collect();
+    let apart = witnessed.iter().map(|(n, at)| ms(seen[n], *at).abs());
     let whole = delivered
         .iter()
         .map(|(n, at)| ms(*at, arrived[n]))
@@ -108,10 +105,27 @@ pub(crate) async fn measure(size: Size, folder: &Path) -> Latency {
         messages: delivered.len(),
         inotify_instances: inotify_instances(),
         added: Spread::of(added),
+        apart: Spread::of(apart.collect()),
         whole: Spread::of(whole),
         cpu_ms,
         steps,
     }
+}
+
+fn start(folder: &Path, dovecot: &Dovecot, hook: &str, users: &[String]) -> Daemon {
+    Daemon::start(
+        folder,
+        &Setup {
+            imaps_port: dovecot.imaps_port(),
+            ca_pem: &fs::read_to_string(dovecot.ca_file()).unwrap(),
+            credential: "type = \"password\"\npassword = { env = \"BENCH_PASSWORD\" }",
+            client_secret: None,
+            hook,
+            max_in_flight: MAX_IN_FLIGHT,
+            start: "new",
+            mailboxes: users,
+        },
+    )
 }
 
 /// From one time to another; below 0 where the other was first.
@@ -128,17 +142,21 @@ fn never_polled(dovecot: &Dovecot) {
     );
 }
 
-/// One bare IDLE client per mailbox, each noting when it sees EXISTS.
+/// When EXISTS was seen first in a mailbox.
+type Seen = Arc<Mutex<HashMap<usize, Instant>>>;
+
+/// A bare IDLE client in every `each`-th mailbox, noting when it sees EXISTS.
 async fn bare_clients(
     dovecot: &Dovecot,
     users: &[String],
-    seen: &Arc<Mutex<HashMap<usize, Instant>>>,
+    each: usize,
+    seen: &Seen,
 ) -> JoinSet<()> {
     let mut clients = JoinSet::new();
     let turns = Arc::new(Semaphore::new(LOGINS));
     let ready = Arc::new(Semaphore::new(0));
     let (port, tls) = (dovecot.imaps_port(), dovecot.tls().client_config());
-    for (n, user) in users.iter().cloned().enumerate() {
+    for (n, user) in users.iter().cloned().enumerate().step_by(each) {
         let (turns, ready, seen, tls) = (
             Arc::clone(&turns),
             Arc::clone(&ready),
@@ -157,7 +175,7 @@ async fn bare_clients(
             }
         });
     }
-    let all = u32::try_from(users.len()).unwrap();
+    let all = u32::try_from(clients.len()).unwrap();
     let limit = Duration::from_secs(120);
     let waited = tokio::time::timeout(limit, ready.acquire_many(all)).await;
     assert!(

@@ -131,6 +131,13 @@ impl Report {
         line(
             text,
             &format!(
+                "| two bare clients of one mailbox see its EXISTS apart by | {} |",
+                latency.apart.cells()
+            ),
+        );
+        line(
+            text,
+            &format!(
                 "| message accepted by Dovecot to the event received | {} |",
                 latency.whole.cells()
             ),
