@@ -12,7 +12,8 @@ pub struct Server {
     pub host: String,
     pub port: u16,
     pub tls: Tls,
-    /// One configuration for all sessions: it holds the roots and the resumption cache.
+    /// One configuration for all sessions: it holds the roots. It should not resume: rustls' interface
+    /// without buffers does not forget a session of TLS 1.2 that a server cannot take up.
     pub tls_config: Arc<rustls::ClientConfig>,
     pub proxy: Option<Proxy>,
     pub idle: IdleUse,

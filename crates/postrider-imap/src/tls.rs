@@ -94,11 +94,10 @@ impl TlsStream {
             let standing = standing?;
             flushed?;
             match standing {
-                Standing::Open => break,
+                // Closed in order once the handshake was over: what was said before is to be read.
+                Standing::Open | Standing::Ended => break,
                 Standing::Blocked if poll_fn(|cx| stream.poll_read(cx)).await? => {}
-                Standing::Blocked | Standing::Ended => {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
+                Standing::Blocked => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
         }
         stream.plain = early;
@@ -219,12 +218,18 @@ impl TlsStream {
         Err(io::Error::new(io::ErrorKind::InvalidData, what))
     }
 
-    /// After an error: what rustls wants the server to know of it.
+    /// After an error: what rustls wants the server to know of it. Only while there is something:
+    /// else it would look for the bytes that it saw before, and panic where they are not.
     fn keep_alert(&mut self) {
-        let status = self.session.process_tls_records(&mut []);
-        if let Ok(ConnectionState::EncodeTlsData(alert)) = status.state {
-            // The error is told anyway.
-            let _ = keep(&mut self.outgoing, alert);
+        while self.session.wants_write() {
+            let status = self.session.process_tls_records(&mut []);
+            let Ok(ConnectionState::EncodeTlsData(alert)) = status.state else {
+                return;
+            };
+            if keep(&mut self.outgoing, alert).is_err() {
+                // The first error is told.
+                return;
+            }
         }
     }
 

@@ -1,5 +1,5 @@
 //! TLS towards the outside: one configuration per set of trusted roots, shared by all sessions, so
-//! that roots are loaded once and sessions can be resumed. It never turns verification off.
+//! that roots are loaded once. It never turns verification off.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,7 @@ use std::{
 
 use rustls::{
     ClientConfig, RootCertStore,
-    client::danger::ServerCertVerifier,
+    client::{Resumption, danger::ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs},
 };
 use rustls_pki_types::{CertificateDer, pem::PemObject};
@@ -65,10 +65,13 @@ impl TlsConfigs {
         if let Some(known) = made.get(&key).filter(|known| known.stamp == stamp) {
             return Ok(Arc::clone(&known.config));
         }
-        let config = Arc::new(match ca_file {
+        let mut config = match ca_file {
             Some(path) => trusting(roots(path)?)?,
             None => trusting_platform()?,
-        });
+        };
+        // A session of TLS 1.2 that a server cannot take up would be tried again and again.
+        config.resumption = Resumption::disabled();
+        let config = Arc::new(config);
         made.insert(
             key,
             Made {
@@ -82,6 +85,7 @@ impl TlsConfigs {
     /// The same trust for an HTTP client, which says in its handshake that it speaks HTTP.
     pub fn http(&self, ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
         let mut config = ClientConfig::clone(self.get(ca_file)?.as_ref());
+        config.resumption = Resumption::default();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(config)
     }
@@ -182,6 +186,7 @@ impl Stamp {
 
 #[cfg(test)]
 mod tests {
+    use rustls::pki_types::ServerName;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -223,6 +228,53 @@ IFQdcax2LjPfBh5oPi8hK9NNlJrMEhWI4lMx80obAv16
             !Arc::ptr_eq(&first, &configs.get(Some(&path)).unwrap()),
             "a replaced file is read anew"
         );
+    }
+
+    /// Whether the second of two handshakes takes up the session of the first.
+    fn is_resumed(client: ClientConfig, server: &Arc<rustls::ServerConfig>) -> bool {
+        let client = Arc::new(client);
+        let kinds = [(), ()].map(|()| {
+            let name = ServerName::try_from("localhost").unwrap();
+            let mut client = rustls::ClientConnection::new(Arc::clone(&client), name).unwrap();
+            let mut server = rustls::ServerConnection::new(Arc::clone(server)).unwrap();
+            // Some flights more than it takes, for tickets.
+            for _ in 0..6 {
+                let (mut there, mut back) = (Vec::new(), Vec::new());
+                client.write_tls(&mut there).unwrap();
+                server.read_tls(&mut there.as_slice()).unwrap();
+                server.process_new_packets().unwrap();
+                server.write_tls(&mut back).unwrap();
+                client.read_tls(&mut back.as_slice()).unwrap();
+                client.process_new_packets().unwrap();
+            }
+            client.handshake_kind().unwrap()
+        });
+        assert_eq!(kinds[0], rustls::HandshakeKind::Full);
+        kinds[1] == rustls::HandshakeKind::Resumed
+    }
+
+    #[test]
+    fn mail_sessions_begin_anew_and_those_of_http_are_resumed() {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        std::fs::write(&path, made.cert.pem()).unwrap();
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let server = rustls::ServerConfig::builder_with_provider(install_provider())
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(vec![made.cert.der().clone()], key.clone_key().into())
+                .unwrap();
+            let server = Arc::new(server);
+            let configs = TlsConfigs::default();
+            let mail = configs.get(Some(&path)).unwrap();
+            assert!(!is_resumed(ClientConfig::clone(&mail), &server));
+            let mut http = configs.http(Some(&path)).unwrap();
+            http.alpn_protocols.clear();
+            assert!(is_resumed(http, &server));
+        }
     }
 
     #[test]

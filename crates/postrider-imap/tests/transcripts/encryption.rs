@@ -309,6 +309,54 @@ async fn what_is_no_tls_and_what_was_changed_on_the_way_is_refused() {
     played.await.unwrap();
 }
 
+/// Errors for which rustls has no alert: nothing is to be sent, and nothing more to be looked at.
+#[tokio::test]
+async fn an_answer_that_no_alert_is_made_for_is_an_error_as_any_other() {
+    let too_large = b"\x16\x03\x03\x00\x04\x02\x01\x00\x00".as_slice();
+    let interleaved = b"\x16\x03\x03\x00\x04\x02\x00\x00\x10\x15\x03\x03\x00\x02\x02\x28";
+    for answer in [too_large, interleaved] {
+        let (listener, server) = listening().await;
+        let played = tokio::spawn(async move {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            let mut hello = [0; 5];
+            tcp.read_exact(&mut hello).await.unwrap();
+            tcp.write_all(answer).await.unwrap();
+            let _ = tcp.read_to_end(&mut Vec::new()).await;
+        });
+        let error = Session::open(&server, &password()).await.err().unwrap();
+        assert!(matches!(error, Error::Tls { .. }), "{error}");
+        played.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_says_before_it_closes_at_once_is_heard() {
+    let (listener, server) = listening().await;
+    let played = tokio::spawn(async move {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let config = server_config_of(&[&rustls::version::TLS12]);
+        let tls = rustls::ServerConnection::new(config).unwrap();
+        let mut peer = Peer {
+            tcp,
+            tls,
+            cut: 0,
+            plain: Vec::new(),
+        };
+        while peer.tls.is_handshaking() {
+            peer.write().await;
+            peer.read().await.unwrap();
+        }
+        // With the end of the handshake in one write.
+        let bye = b"* BYE [LIMIT] too many connections\r\n";
+        peer.tls.writer().write_all(bye).unwrap();
+        peer.tls.send_close_notify();
+        peer.write().await;
+    });
+    let error = Session::open(&server, &password()).await.err().unwrap();
+    assert!(matches!(error, Error::ConnectionLimit { .. }), "{error}");
+    played.await.unwrap();
+}
+
 #[tokio::test]
 async fn a_server_without_a_version_in_common_and_one_that_goes_away() {
     let (listener, mut server) = listening().await;
