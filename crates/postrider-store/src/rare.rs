@@ -40,14 +40,19 @@ pub(crate) enum Rare {
     Repair(Box<Repair>),
     CreateToken(NewToken, Act),
     RevokeToken(String, Act),
-    /// All that waits for the endpoint is due now.
-    Release(EndpointKey, Wall),
+    /// What waits for the endpoint is due now, from behind this due time and delivery on.
+    Release {
+        endpoint: EndpointKey,
+        now: Wall,
+        behind: (i64, i64),
+    },
     /// The endpoint asks for no order any more.
     Unorder {
         endpoint: EndpointKey,
         now: Wall,
     },
     Prune {
+        now: Wall,
         settled_before: Wall,
         after: i64,
     },
@@ -67,6 +72,8 @@ pub(crate) struct Did {
     pub(crate) count: u64,
     /// Where the next step begins; `None`: it was the last.
     pub(crate) next: Option<i64>,
+    /// The same of steps by due time.
+    pub(crate) behind: Option<(i64, i64)>,
     /// Its audit row.
     pub(crate) audit: Option<i64>,
     pub(crate) by_endpoint: BTreeMap<EndpointKey, u64>,
@@ -82,7 +89,7 @@ impl Rare {
             Self::Adopt(..) => "adopting an account",
             Self::PauseEndpoint(..) => "pausing an endpoint",
             Self::ResumeEndpoint(..) => "resuming an endpoint",
-            Self::Release(..) => "making deliveries due",
+            Self::Release { .. } => "making deliveries due",
             Self::Note { .. } => "noting an order",
             Self::Repair(repair) => repair.name(),
             Self::CreateToken(..) => "storing a token",
@@ -121,28 +128,23 @@ pub(crate) async fn perform(
         Rare::Repair(repair) => repair::perform(conn, state, repair).await.map(Ok),
         Rare::CreateToken(token, act) => admin_tokens::create(conn, token, act).await.map(Ok),
         Rare::RevokeToken(name, act) => admin_tokens::revoke(conn, name, act).await.map(Ok),
-        Rare::Release(key, now) => {
-            let id = state.endpoints.get(key).map(|endpoint| endpoint.id);
-            // What a replay has not come to yet keeps the pace that its operator asked for.
-            let query = sqlx::query(
-                "UPDATE delivery SET due = ?1 \
-                 WHERE endpoint = ?2 AND state = 0 AND blocked = 0 AND due > ?1 \
-                 AND (replay_order IS NULL OR attempts > coalesce(former ->> 'attempts', 0))",
-            );
-            let done = query.bind(now.0).bind(id).execute(conn).await?;
-            Ok(Ok(Did {
-                count: done.rows_affected(),
-                ..Did::default()
-            }))
+        Rare::Release {
+            endpoint,
+            now,
+            behind,
+        } => {
+            let id = state.endpoints.get(endpoint).map(|endpoint| endpoint.id);
+            release(conn, id, *now, *behind).await
         }
         Rare::Unorder { endpoint, now } => {
             let id = state.endpoints.get(endpoint).map(|endpoint| endpoint.id);
             unorder(conn, id, *now).await
         }
         Rare::Prune {
+            now,
             settled_before,
             after,
-        } => prune(conn, *settled_before, *after).await,
+        } => prune(conn, (*now, *settled_before), *after).await,
         Rare::AfterTried(tried) => after::tried(conn, tried).await.map(Ok),
         Rare::AfterForget(mailbox) => after::forget(conn, mailbox).await.map(Ok),
         Rare::PruneRaw {
@@ -151,6 +153,41 @@ pub(crate) async fn perform(
         } => prune_raw(conn, *settled_before, *after).await,
         Rare::Vacuum => vacuum(conn).await,
     }
+}
+
+/// What is due later, in the order in which it would be. What a replay has not come to yet keeps the
+/// pace that its operator asked for.
+async fn release(
+    conn: &mut SqliteConnection,
+    endpoint: Option<i64>,
+    now: Wall,
+    behind: (i64, i64),
+) -> Outcome {
+    let rows: Vec<(i64, i64, bool)> = sqlx::query_as(
+        "SELECT due, id, replay_order IS NULL OR attempts > coalesce(former ->> 'attempts', iif(former IS NULL, 0, attempts)) \
+         FROM delivery WHERE endpoint = ?1 AND state = 0 AND blocked = 0 AND due > ?2 AND (due, id) > (?3, ?4) \
+         ORDER BY due, id LIMIT ?5",
+    )
+    .bind(endpoint)
+    .bind(now.0)
+    .bind(behind.0)
+    .bind(behind.1)
+    .bind(STEP)
+    .fetch_all(&mut *conn)
+    .await?;
+    let ids: Vec<i64> = rows.iter().filter(|row| row.2).map(|row| row.1).collect();
+    if !ids.is_empty() {
+        sqlx::query("UPDATE delivery SET due = ?1 WHERE id IN (SELECT value FROM json_each(?2))")
+            .bind(now.0)
+            .bind(codec::id_list(&ids))
+            .execute(conn)
+            .await?;
+    }
+    Ok(Ok(Did {
+        count: ids.len() as u64,
+        behind: rows.last().map(|row| (row.0, row.1)),
+        ..Did::default()
+    }))
 }
 
 async fn unorder(conn: &mut SqliteConnection, endpoint: Option<i64>, now: Wall) -> Outcome {
@@ -262,14 +299,20 @@ async fn endpoint_paused(
 
 /// Deletes events that are over for every endpoint, and were so before a time. Ledger rows stay,
 /// and what goes is added to the counters, so that both sums stay true.
-async fn prune(conn: &mut SqliteConnection, settled_before: Wall, after: i64) -> Outcome {
+async fn prune(
+    conn: &mut SqliteConnection,
+    (now, settled_before): (Wall, Wall),
+    after: i64,
+) -> Outcome {
+    // Events get younger from here on, but for those of a clock that was ahead.
     let (last, old): (Option<i64>, i64) = sqlx::query_as(
-        "SELECT max(id), coalesce(sum(stored_at < ?1), 0) \
+        "SELECT max(id), coalesce(sum(stored_at < ?1 OR stored_at > ?4), 0) \
          FROM (SELECT id, stored_at FROM event WHERE id > ?2 ORDER BY id LIMIT ?3)",
     )
     .bind(settled_before.0)
     .bind(after)
     .bind(STEP)
+    .bind(now.0)
     .fetch_one(&mut *conn)
     .await?;
     let Some(last) = last.filter(|_| old > 0) else {

@@ -269,9 +269,19 @@ impl Store {
         endpoint: &EndpointKey,
         now: Wall,
     ) -> Result<u64, StoreError> {
-        self.rare(Rare::Release(endpoint.clone(), now))
-            .await
-            .map(|did| did.count)
+        let mut moved = 0;
+        let mut behind = Some((now.0, i64::MAX));
+        while let Some(from) = behind {
+            let order = Rare::Release {
+                endpoint: endpoint.clone(),
+                now,
+                behind: from,
+            };
+            let did = self.rare(order).await?;
+            moved += did.count;
+            behind = did.behind;
+        }
+        Ok(moved)
     }
 
     /// The endpoint asks for no order any more: nothing of it waits for another one.
@@ -387,6 +397,7 @@ impl Store {
     pub async fn prune(&self, now: Wall, keep_delivered: Duration) -> Result<u64, StoreError> {
         let settled_before = rare::before(now, keep_delivered);
         let order = |after| Rare::Prune {
+            now,
             settled_before,
             after,
         };

@@ -77,7 +77,11 @@ impl Writer {
         let mut requests = Vec::with_capacity(GROUP_MAX);
         while inbox.recv_many(&mut requests, GROUP_MAX).await > 0 {
             match self.round(&mut requests).await {
-                Ok(None) if inbox.is_empty() => self.move_log().await,
+                Ok(None) if inbox.is_empty() => {
+                    if self.move_log().await.is_err() {
+                        return;
+                    }
+                }
                 Ok(None) => {}
                 Ok(Some(reply)) => {
                     inbox.close();
@@ -314,23 +318,31 @@ impl Writer {
         }
     }
 
-    /// Nobody waits: what would keep a later commit waiting, two syncs of the disk, is done now. What
-    /// fails here fails again within a commit, where it is told.
-    async fn move_log(&mut self) {
+    /// Nobody waits: what would keep a later commit waiting, two syncs of the disk, is done now. A
+    /// commit that moves the log itself is not told that it failed.
+    async fn move_log(&mut self) -> Result<(), Broken> {
         if self.groups < LOOK_EVERY_GROUPS {
-            return;
+            return Ok(());
         }
         self.groups = 0;
         let looked: Result<(i64, i64, i64), _> = sqlx::query_as("PRAGMA wal_checkpoint(NOOP)")
             .fetch_one(&mut self.conn)
             .await;
         let moved = match looked {
-            Ok((_, written, moved)) if written - moved < self.log_pages => return,
+            Ok((_, written, moved)) if written - moved < self.log_pages => return Ok(()),
             Ok(_) => self.conn.execute("PRAGMA wal_checkpoint(PASSIVE)").await,
             Err(error) => Err(error),
         };
-        if let Err(error) = moved {
-            tracing::debug!("the write-ahead log is moved later: {error}");
+        let Err(error) = moved else { return Ok(()) };
+        match kind(&error) {
+            Kind::Fatal | Kind::Damaged | Kind::ReadOnly => {
+                self.note_failure(&error);
+                Err(Broken)
+            }
+            Kind::Full | Kind::Busy | Kind::CannotOpen | Kind::Constraint | Kind::Other => {
+                tracing::debug!("the write-ahead log is moved later: {error}");
+                Ok(())
+            }
         }
     }
 

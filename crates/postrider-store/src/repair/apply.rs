@@ -269,9 +269,9 @@ const BACK: &str = "UPDATE delivery SET state = coalesce(former ->> 'state', 4),
     settled_at = CASE WHEN former IS NULL THEN ?3 ELSE former ->> 'settled_at' END, \
     dead_reason = former ->> 'dead_reason', refusals = coalesce(former ->> 'refusals', refusals), \
     refused_since = former ->> 'refused_since', own_time_ms = coalesce(former ->> 'own_time_ms', own_time_ms), \
-    took_ms = CASE WHEN former IS NULL THEN took_ms ELSE former ->> 'took_ms' END, \
-    last_status = CASE WHEN former IS NULL THEN last_status ELSE former ->> 'last_status' END, \
-    last_note = CASE WHEN former IS NULL THEN last_note ELSE former ->> 'last_note' END, \
+    took_ms = iif(former ->> 'attempts' IS NULL, took_ms, former ->> 'took_ms'), \
+    last_status = iif(former ->> 'attempts' IS NULL, last_status, former ->> 'last_status'), \
+    last_note = iif(former ->> 'attempts' IS NULL, last_note, former ->> 'last_note'), \
     aside = coalesce(former ->> 'aside', aside), as_id = unhex(former ->> 'as_id'), \
     replay = former ->> 'replay', replay_order = NULL, former = NULL \
     WHERE id IN (SELECT value FROM json_each(?1)) AND state = 0 AND replay_order = ?2";

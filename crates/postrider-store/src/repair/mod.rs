@@ -8,6 +8,7 @@ mod select;
 use std::{collections::BTreeMap, fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use postrider_core::{
+    delivery::RetryPolicy,
     event::EventType,
     ids::{EndpointKey, MailboxKey},
     time::Wall,
@@ -216,11 +217,14 @@ impl Store {
         let lasts = spread
             .due((meant.len() as u64).saturating_sub(1))
             .since(act.at);
-        if lasts > self.due_ahead_max() {
+        // Whatever is configured later must not take its end for a clock's jump.
+        let longest = RetryPolicy::default().longest_wait();
+        let longest = longest.min(self.due_ahead_max());
+        if lasts > longest {
             return Err(RepairError::TooSlow {
                 deliveries: meant.len(),
                 lasts: lasts.as_secs(),
-                longest: self.due_ahead_max().as_secs(),
+                longest: longest.as_secs(),
             });
         }
         let mut replayed = Replayed {

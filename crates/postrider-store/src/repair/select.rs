@@ -121,7 +121,7 @@ pub(super) const NEVER: &str = "SELECT e.id, 0, e.id FROM event e WHERE e.mailbo
 pub(super) async fn never(readers: &Readers, never: &Never) -> Result<Meant, RepairError> {
     let list = |names: Vec<&str>| serde_json::Value::from(names).to_string();
     let mut reader = readers.get().await?;
-    let rows: Meant = sqlx::query_as(NEVER)
+    let rows: Result<Meant, _> = sqlx::query_as(NEVER)
         .bind(list(
             never.mailboxes.iter().map(MailboxKey::as_str).collect(),
         ))
@@ -131,24 +131,24 @@ pub(super) async fn never(readers: &Readers, never: &Never) -> Result<Meant, Rep
         .bind(never.endpoint.as_str())
         .bind(MEANT_MAX + 1)
         .fetch_all(reader.conn())
-        .await
-        .map_err(doing("looking what was never owed"))?;
-    let meant = full(rows)?;
+        .await;
+    drop(reader);
+    let meant = full(rows.map_err(doing("looking what was never owed"))?)?;
     match &never.sift {
-        Some(sift) => Ok(sifted(reader.conn(), &meant, sift).await?),
+        Some(sift) => Ok(sifted(readers, &meant, sift).await?),
         None => Ok(meant),
     }
 }
 
-/// What the endpoint's condition lets through, a page of events at a time.
-async fn sifted(
-    conn: &mut SqliteConnection,
-    meant: &Meant,
-    sift: &Sift,
-) -> Result<Meant, StoreError> {
+/// What the endpoint's condition lets through, a page of events at a time, each with a reader of its
+/// own: one has seconds.
+async fn sifted(readers: &Readers, meant: &Meant, sift: &Sift) -> Result<Meant, StoreError> {
     let mut through = Meant::new();
     for page in meant.chunks(SIFTED_AT_ONCE) {
-        for (id, event) in whole(conn, &super::ids(page)).await? {
+        let mut reader = readers.get().await?;
+        let events = whole(reader.conn(), &super::ids(page)).await?;
+        drop(reader);
+        for (id, event) in events {
             match (sift.0)(&event) {
                 Sifted::Meant => through.push((id, 0, id)),
                 Sifted::Unsure => through.push((id, 1, id)),

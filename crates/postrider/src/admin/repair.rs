@@ -1,6 +1,6 @@
 //! `/v1/events/replay`, `/v1/events/discard` and `/v1/replays`: sending again, giving up, taking back.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 
 use axum::{
     Json,
@@ -80,13 +80,26 @@ pub(super) async fn replay(
             (&act, &told),
             run(request.dry_run),
         )
-        .await?;
+        .await;
     if !request.dry_run {
-        for endpoint in done.endpoints.keys() {
-            admin.shared.dispatcher.scheduled(endpoint);
+        for endpoint in touched(&admin, done.as_ref().ok().map(|done| &done.endpoints)) {
+            admin.shared.dispatcher.scheduled(&endpoint);
         }
     }
+    let done = done?;
     Ok(Json(api::Replayed::of(&done, request.dry_run)))
+}
+
+/// The endpoints that have to look at the table anew: those of which something was changed, or all,
+/// where an order ended half way and nobody knows.
+pub(super) fn touched(
+    admin: &Admin,
+    done: Option<&BTreeMap<EndpointKey, u64>>,
+) -> Vec<EndpointKey> {
+    match done {
+        Some(done) => done.keys().cloned().collect(),
+        None => admin.shared.config().endpoints.keys().cloned().collect(),
+    }
 }
 
 /// All that an endpoint ever got is hardly ever meant.
@@ -322,12 +335,13 @@ pub(super) async fn discard(
     let store = &admin.shared.store;
     let done = store
         .discard(&meant, (&act, &told), run(request.dry_run))
-        .await?;
+        .await;
     if !request.dry_run {
         // What was behind it in a line may go.
-        for endpoint in done.endpoints.keys() {
-            admin.shared.dispatcher.nudge(endpoint);
+        for endpoint in touched(&admin, done.as_ref().ok().map(|done| &done.endpoints)) {
+            admin.shared.dispatcher.nudge(&endpoint);
         }
     }
+    let done = done?;
     Ok(Json(api::Discarded::of(&done, request.dry_run)))
 }

@@ -19,7 +19,7 @@ use super::{
     api,
     caller::Caller,
     explain::look::{self, Range},
-    named,
+    named, repair,
     server::{Admin, Refusal, time},
 };
 use crate::{directory::Worker, telemetry::mail::State, watch_line::WatchLine};
@@ -137,14 +137,16 @@ impl Orders<'_> {
         let what = Replay::Again(selection, Id::Same);
         let pace = Pace { rate: None, from };
         let order = (&act, self.told);
-        let replayed = shared.store.replay(&what, pace, order, run).await?;
-        done.sent_again += replayed.deliveries;
-        done.replays.extend(replayed.replay);
+        let replayed = shared.store.replay(&what, pace, order, run).await;
         if run == Run::Real {
-            for endpoint in replayed.endpoints.keys() {
-                shared.dispatcher.scheduled(endpoint);
+            let endpoints = replayed.as_ref().ok().map(|done| &done.endpoints);
+            for endpoint in repair::touched(self.admin, endpoints) {
+                shared.dispatcher.scheduled(&endpoint);
             }
         }
+        let replayed = replayed?;
+        done.sent_again += replayed.deliveries;
+        done.replays.extend(replayed.replay);
         Ok(())
     }
 

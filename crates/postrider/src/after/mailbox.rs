@@ -40,7 +40,7 @@ const TELL_AFTER: u32 = 1;
 
 /// Events whose message was copied where it is to be moved to, and whose original could not be
 /// removed yet. A process that starts anew copies them once more.
-pub(super) type Copied = Mutex<BTreeSet<Uuid>>;
+pub(super) type Copied = Mutex<BTreeSet<(Uuid, FolderName)>>;
 
 /// What became of one message.
 enum Fate {
@@ -298,15 +298,18 @@ async fn act(
         AfterAction::MoveTo(folder) => {
             let mut there: BTreeSet<Uid> = {
                 let copied = copied.lock().unwrap_or_else(PoisonError::into_inner);
-                let known = ours.iter().filter(|(_, event)| copied.contains(event));
+                let known = ours
+                    .iter()
+                    .filter(|(_, event)| copied.contains(&(**event, folder.clone())));
                 known.map(|(uid, _)| *uid).collect()
             };
             let moved = editor.move_to(&uids, folder, &mut there).await;
             let mut copied = copied.lock().unwrap_or_else(PoisonError::into_inner);
             for (uid, event) in &ours {
+                let copy = (*event, folder.clone());
                 match moved.is_err() && there.contains(uid) {
-                    true => copied.insert(*event),
-                    false => copied.remove(event),
+                    true => copied.insert(copy),
+                    false => copied.remove(&copy),
                 };
             }
             drop(copied);

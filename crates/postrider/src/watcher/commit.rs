@@ -26,6 +26,11 @@ impl Watcher {
         let now = clock::wall();
         let config = self.shared.config();
         let endpoints = self.receivers(&config);
+        let keep_raw = endpoints.iter().any(|key| takes_raw(&config, key));
+        if !self.is_at_hand(&entry, keep_raw) {
+            self.batch.clear();
+            return Err(Failure::Store);
+        }
         let mut commit = Commit {
             watch: self.key().clone(),
             found_by: self.found_by(&entry),
@@ -42,7 +47,6 @@ impl Watcher {
             .iter()
             .filter(|(_, outcome)| *outcome == Outcome::Event)
             .count();
-        let keep_raw = endpoints.iter().any(|key| takes_raw(&config, key));
         let mut slots: Vec<(EndpointKey, dispatcher::Slots)> = endpoints
             .into_iter()
             .map(|endpoint| {
@@ -106,8 +110,26 @@ impl Watcher {
             .any(|key| takes_raw(&config, key))
     }
 
+    /// Whether all is there that the events of an entry are made of. What is not is read again.
+    fn is_at_hand(&self, entry: &Entry, keep_raw: bool) -> bool {
+        let mut events = entry.outcomes.iter().filter_map(|(key, outcome)| {
+            let ItemKey::Uid(uid) = *key;
+            (*outcome == Outcome::Event).then_some(uid)
+        });
+        events.all(|uid| match self.batch.messages.get(&uid) {
+            // Else an endpoint that takes messages was configured since this one was read.
+            Some(prepared) => !keep_raw || prepared.raw.is_some() || prepared.spool.is_some(),
+            None => {
+                // The core asked for an event of a message that was not read: an error of ours, told
+                // as such.
+                tracing::error!(mailbox = %self.mailbox.key, folder = %self.folder, %uid, "no body at hand for an event; it is read again");
+                false
+            }
+        })
+    }
+
     /// Puts what was read into the commit: facts, events, files of what is quarantined. Files that
-    /// no row will name are gone then.
+    /// no row will name are gone then; from here on the commit answers for the others.
     fn fill(
         &mut self,
         config: &Config,
@@ -129,19 +151,11 @@ impl Watcher {
                     if !keep_raw {
                         prepared.raw = None;
                         prepared.spool = None;
-                    } else if prepared.raw.is_none() && prepared.spool.is_none() {
-                        // An endpoint that takes messages was configured since this one was read.
-                        return Err(Failure::Store);
                     }
                     let event = self.message_event(config, prepared, slots);
                     commit.events.push(event);
                 }
-                (Outcome::Event, None) => {
-                    // The core asked for an event of a message that was not read: an error of ours,
-                    // told as such; nothing is stored and the message is read again.
-                    tracing::error!(mailbox = %self.mailbox.key, folder = %self.folder, %uid, "no body at hand for an event; it is read again");
-                    return Err(Failure::Store);
-                }
+                (Outcome::Event, None) => return Err(Failure::Store),
                 (
                     Outcome::Quarantined(_),
                     Some(Prepared {
