@@ -4,7 +4,7 @@
 #
 # POSTRIDER_SIM_SEEDS (100000)   seeds of the simulation
 # POSTRIDER_PROVE_SEEDS (2)      seeds of the faults on the running daemon, about 9 minutes each
-# POSTRIDER_PROVE_FROM (1)       the first of them
+# POSTRIDER_PROVE_FROM (1)       the first of them; odd seeds have a disk that can be filled, so one has to be odd
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
