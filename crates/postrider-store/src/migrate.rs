@@ -76,6 +76,10 @@ fn migrate_error(path: &Path, error: MigrateError) -> OpenError {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
             open_error(path, &error)
         }
+        MigrateError::VersionMismatch(migration) => OpenError::OtherBuild {
+            path: path.to_owned(),
+            migration,
+        },
         other => OpenError::Other {
             path: path.to_owned(),
             detail: other.to_string(),

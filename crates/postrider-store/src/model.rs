@@ -58,6 +58,11 @@ pub enum OpenError {
          hint: run that version or a later one, or put back the copy {path}.before-NNNN"
     )]
     TooNew { path: PathBuf, min_reader: String },
+    #[error(
+        "{path} was brought up to date by another build, whose migration {migration} is not this one's; \
+         hint: run the postrider that wrote it, or put back the copy {path}.before-NNNN"
+    )]
+    OtherBuild { path: PathBuf, migration: i64 },
     #[error("{path} is damaged: {detail}; hint: keep it aside and restore a backup")]
     Damaged { path: PathBuf, detail: String },
     #[error(

@@ -103,18 +103,9 @@ async fn a_row_outlives_a_restart_and_its_event_and_goes_when_it_is_done() {
 #[tokio::test]
 async fn what_was_owed_before_fingerprints_were_kept_gets_its_events_or_none() {
     let dir = dir();
-    let path = dir.path().join("postrider.db");
-    let options = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(&path)
-        .create_if_missing(true);
-    let mut conn = sqlx::SqliteConnection::connect_with(&options)
-        .await
-        .unwrap();
-    let migrator = sqlx::migrate!("../../migrations/sqlite");
-    migrator.run_to(6, &mut conn).await.unwrap();
+    let mut conn = of_version(dir.path(), 6).await;
     sqlx::raw_sql(
-        "UPDATE meta SET value = '6' WHERE name = 'schema_version';
-         INSERT INTO event (id, uuid, type, subject, time, stored_at, fingerprint, data)
+        "INSERT INTO event (id, uuid, type, subject, time, stored_at, fingerprint, data)
              VALUES (1, x'00112233445566778899aabbccddeeff', 'message.received', 'INBOX/7/1', 0, 0, zeroblob(32), x'7b7d');
          INSERT INTO after (event, mailbox, subject, since, due) VALUES
              (x'00112233445566778899aabbccddeeff', 'support', 'INBOX/7/1', 0, 0),

@@ -159,18 +159,9 @@ async fn lines_outlive_a_restart_and_end_when_the_endpoint_asks_for_none() {
 #[tokio::test]
 async fn a_store_of_the_first_version_is_brought_up_to_date() {
     let dir = dir();
-    let path = dir.path().join("postrider.db");
-    let options = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(&path)
-        .create_if_missing(true);
-    let mut conn = sqlx::SqliteConnection::connect_with(&options)
-        .await
-        .unwrap();
-    let migrator = sqlx::migrate!("../../migrations/sqlite");
-    migrator.run_to(1, &mut conn).await.unwrap();
+    let mut conn = of_version(dir.path(), 1).await;
     sqlx::raw_sql(
-        "UPDATE meta SET value = '1' WHERE name = 'schema_version';
-         INSERT INTO endpoint (id, name, sequence) VALUES (1, 'tickets', 1);
+        "INSERT INTO endpoint (id, name, sequence) VALUES (1, 'tickets', 1);
          INSERT INTO event (id, uuid, type, subject, time, stored_at, data)
              VALUES (1, randomblob(16), 'ping', 's', 0, 0, x'7b7d');
          INSERT INTO delivery (id, event, endpoint, sequence, state, due, run) VALUES (1, 1, 1, 1, 0, 0, 0);",

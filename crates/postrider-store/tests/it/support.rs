@@ -275,6 +275,23 @@ pub(crate) async fn raw(dir: &Path) -> SqliteConnection {
         .unwrap()
 }
 
+/// A store as a version with so many migrations left it.
+pub(crate) async fn of_version(dir: &Path, migrations: i64) -> SqliteConnection {
+    let path = dir.join("postrider.db");
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true);
+    let mut conn = SqliteConnection::connect_with(&options).await.unwrap();
+    let migrator = sqlx::migrate!("../../migrations/sqlite");
+    migrator.run_to(migrations, &mut conn).await.unwrap();
+    sqlx::query("UPDATE meta SET value = ? WHERE name = 'schema_version'")
+        .bind(migrations.to_string())
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    conn
+}
+
 pub(crate) async fn sql(dir: &Path, statement: &'static str) {
     let mut conn = raw(dir).await;
     sqlx::raw_sql(statement).execute(&mut conn).await.unwrap();

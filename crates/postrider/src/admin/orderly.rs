@@ -23,7 +23,9 @@ pub(super) async fn to_its_end(request: Request, next: Next) -> Response {
         .await
         .unwrap_or_else(|ended| {
             let error = format!("the order ended early: {ended}");
-            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error, "").into_response()
+            let hint =
+                "`postrider admin audit` tells what of it was carried out, the log why it ended";
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error, hint).into_response()
         })
 }
 

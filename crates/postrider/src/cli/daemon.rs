@@ -37,10 +37,11 @@ pub(crate) fn demo(demo: Demo) -> Result<(), Failure> {
 
 fn start_failure(error: &run::StartError) -> Failure {
     match error {
-        run::StartError::Store(postrider_store::OpenError::TooNew { .. }) => {
-            Failure::new(Exit::Config, error.to_string())
-                .hint("run that version or a newer one, or restore a backup")
-        }
+        run::StartError::Store(
+            postrider_store::OpenError::TooNew { .. }
+            | postrider_store::OpenError::OtherBuild { .. },
+        ) => Failure::new(Exit::Config, error.to_string())
+            .hint("run that version or a newer one, or restore a backup"),
         run::StartError::Store(_) | run::StartError::Other(_) => {
             Failure::new(Exit::Failed, error.to_string())
         }

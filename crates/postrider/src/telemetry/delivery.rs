@@ -221,7 +221,7 @@ impl Delivery {
         if let Some(left_out) = self.allow("not renewed", endpoint) {
             tracing::error!(
                 %endpoint, left_out,
-                "what endpoint {endpoint} is sent with has changed and cannot be used: {why}; what it was before serves on until the next start"
+                "what endpoint {endpoint} is sent with has changed and cannot be used: {why}; what it was before serves on until the next start. hint: put a good one in its place, it is read at once; `postrider endpoints ping {endpoint}` tries it"
             );
         }
     }

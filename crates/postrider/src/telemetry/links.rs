@@ -73,7 +73,10 @@ impl Links {
     /// No key: no link can be checked.
     pub(crate) fn unusable(&self, why: &str) {
         if let Some(left_out) = self.quiet.allow("key", "links", clock::monotonic()) {
-            tracing::error!(left_out, "links cannot be served: {why}");
+            tracing::error!(
+                left_out,
+                "links cannot be served, whoever opens one is told to come again: {why}; hint: mend `links.key`, it is read again when it changes"
+            );
         }
     }
 
@@ -81,7 +84,10 @@ impl Links {
     pub(crate) fn later(&self, why: &str) {
         if let Some(left_out) = self.quiet.allow("later", "links", clock::monotonic()) {
             let why = crate::watcher::trouble::redacted(why);
-            tracing::warn!(left_out, "a message cannot be read again for a link: {why}");
+            tracing::warn!(
+                left_out,
+                "a message cannot be read again for a link, whoever opened it is told to come again: {why}"
+            );
         }
     }
 }
