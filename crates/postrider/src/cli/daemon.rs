@@ -40,8 +40,7 @@ fn start_failure(error: &run::StartError) -> Failure {
         run::StartError::Store(
             postrider_store::OpenError::TooNew { .. }
             | postrider_store::OpenError::OtherBuild { .. },
-        ) => Failure::new(Exit::Config, error.to_string())
-            .hint("run that version or a newer one, or restore a backup"),
+        ) => Failure::new(Exit::Config, error.to_string()),
         run::StartError::Store(_) | run::StartError::Other(_) => {
             Failure::new(Exit::Failed, error.to_string())
         }
