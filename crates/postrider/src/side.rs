@@ -3,7 +3,10 @@
 //! while the mailbox's gate is shut or its watches do not get in. Its own refusal tells the gate
 //! nothing that the watch has not found out: it must not make trouble worse.
 
-use postrider_core::watch::Failure;
+use postrider_core::{
+    ids::{FolderName, Uid, UidValidity},
+    watch::Failure,
+};
 use postrider_imap::session::Session;
 
 use crate::{
@@ -92,6 +95,18 @@ fn not_now(worker: &Worker) -> Option<&'static str> {
     };
     let mut lines = worker.lines.iter();
     lines.find_map(|line| line.with_status(|status| reason(status.state)))
+}
+
+/// Where an event says that its message lies: `INBOX/1714060800/4711`. A folder's name may hold
+/// slashes itself.
+pub(crate) fn place(subject: &str) -> Option<(FolderName, UidValidity, Uid)> {
+    let (rest, uid) = subject.rsplit_once('/')?;
+    let (folder, validity) = rest.rsplit_once('/')?;
+    Some((
+        FolderName::new(folder),
+        UidValidity(validity.parse().ok()?),
+        Uid::new(uid.parse().ok()?)?,
+    ))
 }
 
 /// Errors carry their hint behind an empty line.

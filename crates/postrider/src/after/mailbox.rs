@@ -330,15 +330,9 @@ fn fate(found: Option<&Option<Fingerprint>>, row: &AfterRow) -> Fate {
     }
 }
 
-/// `INBOX/1714060800/4711`; a folder's name may hold slashes itself.
 fn place(subject: &str) -> Option<(Place, Uid)> {
-    let (rest, uid) = subject.rsplit_once('/')?;
-    let (folder, validity) = rest.rsplit_once('/')?;
-    let place = Place {
-        folder: FolderName::new(folder),
-        validity: validity.parse().ok()?,
-    };
-    Some((place, Uid::new(uid.parse().ok()?)?))
+    let (folder, UidValidity(validity), uid) = side::place(subject)?;
+    Some((Place { folder, validity }, uid))
 }
 
 /// What an operator reads beside the row.

@@ -136,25 +136,27 @@ impl Finder {
         let detail = detail.ok_or(Miss::Gone)?;
         let (row, print) = (detail.event, detail.fingerprint);
         let print = print.ok_or(Miss::Gone)?;
-        let (folder, validity, uid) = place(&row.subject).ok_or(Miss::Gone)?;
+        let (folder, validity, uid) = side::place(&row.subject).ok_or(Miss::Gone)?;
         let key = row.mailbox.ok_or(Miss::Gone)?;
         let worker = self.directory.get(&key).ok_or_else(|| {
             // One that starts anew has no worker for a moment.
             match self.shared.config().mailboxes.contains_key(&key) {
-                true => Miss::Later("the mailbox is not watched right now".to_owned()),
+                true => Miss::Later(format!("mailbox {key} is not watched right now")),
                 false => Miss::Gone,
             }
         })?;
-        let (mut session, _place) = side::open(&self.shared, &worker)
-            .await
-            .map_err(Miss::Later)?;
+        let of_it = |why: String| Miss::Later(format!("mailbox {key}: {why}"));
+        let (mut session, _place) = side::open(&self.shared, &worker).await.map_err(of_it)?;
         let limits = &self.shared.limits;
         let kib = u32::try_from(limits.inline_bytes / 1024).unwrap_or(u32::MAX);
         let host = &worker.mailbox.server.host;
         let _room = self.shared.memory.room(host, kib).await;
         let read = self.read(&mut session, &folder, validity, uid).await;
         session.logout().await;
-        let found = read?;
+        let found = read.map_err(|miss| match miss {
+            Miss::Gone => Miss::Gone,
+            Miss::Later(why) => of_it(why),
+        })?;
         let header = found.message.read(0, HEADER_BYTES).await;
         let header = header.map_err(|error| Miss::Later(error.to_string()))?;
         if message::fingerprint(&header, found.internal_date) != print {
@@ -237,17 +239,6 @@ impl Finder {
 
 fn later(error: StoreError) -> Miss {
     Miss::Later(error.to_string())
-}
-
-/// `INBOX/1714060800/4711`; a folder's name may hold slashes itself.
-fn place(subject: &str) -> Option<(FolderName, UidValidity, Uid)> {
-    let (rest, uid) = subject.rsplit_once('/')?;
-    let (folder, validity) = rest.rsplit_once('/')?;
-    Some((
-        FolderName::new(folder),
-        UidValidity(validity.parse().ok()?),
-        Uid::new(uid.parse().ok()?)?,
-    ))
 }
 
 struct ToSpool<'a>(&'a Spool);
